@@ -1,0 +1,36 @@
+"""Settings of stage `dpo`: direct preference optimisation on the same rankings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from instructgpt.config.shared import OptimConfig, TrainConfig
+
+
+class DPOConfig(TrainConfig):
+    """DPO (Rafailov et al. 2023) over all pairs of each ranking."""
+
+    model: str
+    """Policy to start from; a frozen copy is the reference."""
+    rankings: str
+    """Training rankings; pairs are K = 2."""
+    rankings_heldout: str | None = None
+    """Rankings of other prompts, for the implicit reward's accuracy."""
+    chat_template: str | None = None
+    """Template for a model that has none."""
+    epochs: int = Field(default=1, gt=0)
+    """Passes over the rankings."""
+    batch_size: int = Field(default=32, gt=0)
+    """Prompts per optimizer step, each with all its comparisons."""
+    beta: float = Field(default=0.1, gt=0)
+    """Strength of the pull to the reference (the DPO paper: 0.1)."""
+    loss: Literal["sigmoid", "ipo"] = "sigmoid"
+    """DPO's loss, or IPO's squared one (Azar et al. 2023)."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Assumed share of flipped labels (conservative DPO); sigmoid only."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Longer prompt + completion are dropped and counted; default: the model's context."""
+    optim: OptimConfig = OptimConfig(lr=5e-7, schedule="linear", final_lr_ratio=0.0)
+    """The DPO paper's 5e-7 with linear decay."""

@@ -1,0 +1,84 @@
+"""Log-probabilities of tokens: the one place where logits are shifted against the tokens.
+
+Shapes: B rows, T positions, V vocabulary; N tokens flattened from any rows, D hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from instructgpt.losses.precision import at_least_float32
+
+
+def token_logprobs(logits_BTV: Tensor, token_ids_BT: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log-probability of every token given the ones before it, in nats, at least float32.
+
+    Returns logprobs_BT, where ``[:, t]`` belongs to token t and comes from the logits at t - 1.
+    Position 0 has no prediction and is 0.0. ``temperature`` must be the one that the tokens were
+    sampled at, or the PPO ratio does not start at 1.
+    """
+    logprobs_BT = logprobs_of(logits_BTV[:, :-1], token_ids_BT[:, 1:], temperature)
+    return F.pad(logprobs_BT, (1, 0))
+
+
+def logprobs_of(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log-probability of ``targets [...]`` under the ``logits [..., V]`` beside them, unshifted."""
+    logits_NV = _scaled(logits, temperature).reshape(-1, logits.shape[-1])
+    # No target is ignored: a label such as -100 that strays in here is an error, not a 0.
+    loss_N = F.cross_entropy(
+        logits_NV, targets.reshape(-1), reduction="none", ignore_index=torch.iinfo(torch.int64).min
+    )
+    return -loss_N.view(targets.shape)
+
+
+def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Entropy in nats of each distribution in ``logits [..., V]``; forbidden tokens may be -inf."""
+    probs = _scaled(logits, temperature).softmax(dim=-1)
+    return -torch.xlogy(probs, probs).sum(dim=-1)
+
+
+def token_entropy(logits_BTV: Tensor, temperature: float = 1.0) -> Tensor:
+    """Entropy of the distribution that token t was drawn from: entropy_BT, position 0 is 0.0."""
+    return F.pad(entropy(logits_BTV[:, :-1], temperature), (1, 0))
+
+
+def chunked_token_logprobs(
+    hidden_ND: Tensor,
+    head: Callable[[Tensor], Tensor],
+    targets_N: Tensor,
+    temperature: float = 1.0,
+    chunk_size: int = 1024,
+) -> tuple[Tensor, Tensor]:
+    """``logprobs_of`` without ever holding N x V logits: (logprobs_N, entropy_N).
+
+    ``head`` maps hidden [n, D] to logits [n, V]; hidden row i is the state that predicts
+    ``targets_N[i]``. At most ``chunk_size`` rows of logits live at a time, also in backward,
+    which computes them anew. ``entropy_N`` is a metric and carries no gradient.
+    """
+
+    def one_chunk(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
+        logits_CV = head(hidden_CD)
+        logprobs_C = logprobs_of(logits_CV, targets_C, temperature)
+        # Last on purpose: recomputation stops at the last tensor that backward needs, above.
+        with torch.no_grad():
+            entropy_C = entropy(logits_CV, temperature)
+        return logprobs_C, entropy_C
+
+    chunks = zip(
+        torch.split(hidden_ND, chunk_size), torch.split(targets_N, chunk_size), strict=True
+    )
+    parts = [checkpoint(one_chunk, *chunk, use_reentrant=False) for chunk in chunks]
+    logprobs, entropies = zip(*parts, strict=True)
+    return torch.cat(logprobs), torch.cat(entropies)
+
+
+def _scaled(logits: Tensor, temperature: float) -> Tensor:
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    logits = at_least_float32(logits)
+    return logits if temperature == 1.0 else logits / temperature

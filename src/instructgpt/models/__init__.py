@@ -1,0 +1,1 @@
+"""Any causal language model of `transformers`, in the four roles of RLHF."""

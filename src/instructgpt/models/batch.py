@@ -1,0 +1,103 @@
+"""Token sequences as one padded tensor, and how many of them fit a token budget.
+
+B sequences, T positions. Rows are always padded on the RIGHT: under causal attention no real token
+can see what comes after it, so padding needs no attention mask and no position ids, and the fused
+causal kernels apply (docs/adr/0004).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Right-padded token ids and the mask of the tokens that count.
+
+    token_ids_BT: int64. mask_BT: bool, True on tokens whose log-prob, value or loss is wanted
+    (completion tokens including EOS). lengths_B: int64, real tokens per row.
+    """
+
+    token_ids_BT: Tensor
+    mask_BT: Tensor
+    lengths_B: Tensor
+
+    @classmethod
+    def from_sequences(
+        cls,
+        sequences: Sequence[Sequence[int]],
+        masks: Sequence[Sequence[bool]],
+        pad_id: int,
+        device: torch.device | str = "cpu",
+    ) -> TokenBatch:
+        """Pad `sequences` (token ids) and `masks` (same lengths) to the longest of them."""
+        lengths = [len(sequence) for sequence in sequences]
+        width = max(lengths)
+        ids = [[*s, *([pad_id] * (width - len(s)))] for s in sequences]
+        mask = [[*m, *([False] * (width - len(m)))] for m in masks]
+        return cls(
+            torch.tensor(ids, dtype=torch.int64, device=device),
+            torch.tensor(mask, dtype=torch.bool, device=device),
+            torch.tensor(lengths, dtype=torch.int64, device=device),
+        )
+
+    @classmethod
+    def from_completions(
+        cls,
+        prompts: Sequence[Sequence[int]],
+        completions: Sequence[Sequence[int]],
+        pad_id: int,
+        device: torch.device | str = "cpu",
+    ) -> TokenBatch:
+        """Prompt and completion token ids side by side; the mask is True on the completion."""
+        pairs = list(zip(prompts, completions, strict=True))
+        return cls.from_sequences(
+            [[*p, *c] for p, c in pairs],
+            [[False] * len(p) + [True] * len(c) for p, c in pairs],
+            pad_id,
+            device,
+        )
+
+    def select(self, rows: Sequence[int]) -> TokenBatch:
+        """These rows, cut to the longest of them."""
+        index_B = torch.tensor(rows, dtype=torch.int64, device=self.token_ids_BT.device)
+        lengths_B = self.lengths_B[index_B]
+        width = int(lengths_B.max())
+        return TokenBatch(
+            self.token_ids_BT[index_B, :width], self.mask_BT[index_B, :width], lengths_B
+        )
+
+    @property
+    def num_targets(self) -> int:
+        """How many tokens count."""
+        return int(self.mask_BT.sum())
+
+
+def token_budget_batches(
+    lengths: Sequence[int], max_tokens: int, rows: Sequence[int] | None = None
+) -> list[list[int]]:
+    """Group items of similar length into microbatches of at most `max_tokens` padded tokens.
+
+    `rows[i]` is how many rows item i takes (default 1; a ranking takes K, which stay together). A
+    group's cost is its rows x its longest row. An item over the budget gets a group of its own.
+    Deterministic; every index appears exactly once.
+    """
+    rows = rows or [1] * len(lengths)
+    groups: list[list[int]] = []
+    current: list[int] = []
+    longest = height = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if current and longest * (height + rows[index]) > max_tokens:
+            groups.append(current)
+            current, height = [], 0
+        if not current:
+            longest = lengths[index]  # sorted: the first of a group is its longest
+        current.append(index)
+        height += rows[index]
+    if current:
+        groups.append(current)
+    return groups

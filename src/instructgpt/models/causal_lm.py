@@ -1,0 +1,118 @@
+"""A causal language model that answers one question: how likely was each of these tokens?
+
+Shapes: B sequences, T positions, N selected positions, D hidden width, V vocabulary.
+Position t describes token t (DESIGN 4): its log-prob is read off the hidden state at t - 1.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from instructgpt.losses.logprobs import chunked_token_logprobs
+from instructgpt.models.batch import TokenBatch
+from instructgpt.models.precision import autocast
+
+logger = logging.getLogger(__name__)
+
+# Rows of logits alive at once: 1024 x a 150k vocabulary in float32 is 0.6 GB.
+LOGIT_ROWS = 1024
+
+
+class CausalLM:
+    """Policy or reference: a `transformers` causal LM, its tokenizer, and its computing dtype."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.dtype = dtype
+        self._separable_head = head_is_separable(model)
+        if not self._separable_head:
+            logger.warning(
+                "%s transforms its logits after the output layer: log-probs are computed from full "
+                "logits (correct, but more memory)",
+                type(model).__name__,
+            )
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+    @property
+    def context(self) -> int:
+        """The longest sequence the model can read, prompt and completion together."""
+        return context_length(self.model)
+
+    def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> Tensor:
+        """log pi(token t | tokens before t) at `temperature` where the mask counts, else 0. BT."""
+        return self.logprobs_and_entropy(batch, temperature)[0]
+
+    def logprobs_and_entropy(
+        self, batch: TokenBatch, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probs and the (gradient-free) entropy in nats of each predicting distribution.
+
+        Both are float32 BT and 0 where the mask does not count. Logits exist only at counted
+        positions, a chunk at a time.
+        """
+        where_BT = batch.mask_BT.clone()
+        where_BT[:, 0] = False  # nothing precedes the first token
+        targets_N = batch.token_ids_BT[where_BT]
+        with autocast(self.device, self.dtype):
+            if self._separable_head:
+                backbone, head = self.model.base_model, self.model.get_output_embeddings()
+                states_BTD = backbone(batch.token_ids_BT[:, :-1], use_cache=False)[0]
+            else:
+                states_BTD = self.model(batch.token_ids_BT[:, :-1], use_cache=False).logits
+                head = nn.Identity()
+            states_ND = states_BTD[where_BT[:, 1:]]
+            logprobs_N, entropy_N = chunked_token_logprobs(
+                states_ND, head, targets_N, temperature, LOGIT_ROWS
+            )
+        return _scatter(logprobs_N, where_BT), _scatter(entropy_N, where_BT)
+
+
+def _scatter(values_N: Tensor, where_BT: Tensor) -> Tensor:
+    out_BT = torch.zeros(where_BT.shape, dtype=values_N.dtype, device=values_N.device)
+    return out_BT.masked_scatter(where_BT, values_N)
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """The model's limit on positions, from its configuration."""
+    config = model.config.get_text_config()
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        if getattr(config, key, None):
+            return int(getattr(config, key))
+    return 1 << 20  # no limit of its own (ALiBi, recurrent state)
+
+
+@torch.no_grad()
+def head_is_separable(model: PreTrainedModel) -> bool:
+    """Whether logits are exactly `head(backbone(x))`: seen on a few tokens, not assumed.
+
+    Some architectures scale or soft-cap logits in between; for those the short cut would be wrong.
+    """
+    head = model.get_output_embeddings()
+    if head is None or model.base_model is model:
+        return False
+    training = model.training
+    model.eval()
+    ids = torch.arange(1, 5, device=model.device)[None]
+    expected = model(ids, use_cache=False).logits
+    states = model.base_model(ids, use_cache=False)[0]
+    model.train(training)
+    if states.shape[-1] != head.weight.shape[-1]:
+        return False
+    return torch.allclose(head(states).float(), expected.float(), atol=1e-5, rtol=1e-4)

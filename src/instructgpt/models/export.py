@@ -1,0 +1,48 @@
+"""Write a checkpoint that the rest of the ecosystem loads: a plain Hugging Face directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from instructgpt.models.card import model_card
+from instructgpt.storage.atomic import publish_directory
+
+
+def export_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    destination: Path,
+    facts: dict[str, Any],
+) -> None:
+    """Save weights, tokenizer, chat template and model card; atomic, replaces what was there.
+
+    `facts` (stage, parents, data fingerprints, seed, metrics) become `instructgpt.json` and the
+    model card, so that a directory explains itself.
+    """
+    with publish_directory(destination) as folder:
+        if model.can_generate():
+            model.generation_config = GenerationConfig(
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                bos_token_id=tokenizer.bos_token_id,
+            )
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        _name_tokenizer_class(folder)
+        (folder / "instructgpt.json").write_text(
+            json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True), encoding="utf-8"
+        )
+        (folder / "README.md").write_text(model_card(model.config, facts), encoding="utf-8")
+
+
+def _name_tokenizer_class(folder: Path) -> None:
+    """transformers 5 writes a class name that 4.x refuses; the old name loads in both."""
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        path.write_text(json.dumps(config, ensure_ascii=False, indent=2), encoding="utf-8")

@@ -1,0 +1,187 @@
+"""Load checkpoints: a directory, a run directory with `model/` in it, or a hub name."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from instructgpt.errors import CheckpointError, ConfigError
+from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.precision import choose_device, choose_dtype
+from instructgpt.models.scalar_model import ScalarModel, init_scalar_head
+from instructgpt.text.tokenizer import load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+# Names that architectures give to dropout on the residual stream (paper section C.1).
+_RESIDUAL_DROPOUT_KEYS = ("resid_pdrop", "hidden_dropout", "residual_dropout", "dropout")
+
+
+def resolve_checkpoint(source: str | Path) -> str:
+    """The directory (or hub name) that holds config.json and weights.
+
+    Errors: CheckpointError when `source` looks like a path and holds no model.
+    """
+    path = Path(source)
+    for candidate in (path, path / "model"):
+        if (candidate / "config.json").is_file():
+            return str(candidate)
+    if path.exists() or str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
+        raise CheckpointError(
+            f"no model at '{source}': expected a directory with config.json and model.safetensors"
+        )
+    return str(source)
+
+
+def load_causal_lm(
+    source: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    dropout: float = 0.0,
+    chat_template: str | None = None,
+) -> CausalLM:
+    """A causal LM with its tokenizer; float32 weights, computing dtype chosen for the device.
+
+    `dropout` is residual dropout during training; all other dropout is off, because PPO's
+    ratio of 1 and KL of 0 at the start hold only for a deterministic policy.
+    """
+    location = resolve_checkpoint(source)
+    tokenizer = load_tokenizer(location, chat_template=chat_template)
+    config = _load_config(location)
+    _set_dropout(config, dropout)
+    model = _from_pretrained(AutoModelForCausalLM, location, config=config)
+    _fit_embeddings(model, len(tokenizer))
+    _set_special_ids(model, tokenizer)
+    where = choose_device(device)
+    compute_dtype, _reason = choose_dtype(dtype, where)
+    return CausalLM(model.to(where), tokenizer, compute_dtype)
+
+
+def load_reward_model(
+    source: str | Path, *, device: str = "auto", dtype: str = "auto"
+) -> ScalarModel:
+    """A trained reward model (or critic) saved as a one-label sequence classifier.
+
+    Errors: CheckpointError when the checkpoint holds no trained scalar head.
+    """
+    location = resolve_checkpoint(source)
+    config = _load_config(location)
+    architectures = list(getattr(config, "architectures", None) or [])
+    if not any("SequenceClassification" in name for name in architectures):
+        raise CheckpointError(
+            f"'{source}' is not a reward model (architectures: {architectures}); train one with "
+            "`instructgpt reward-model`"
+        )
+    return _load_scalar(location, config, device, dtype)
+
+
+def new_reward_model(
+    source: str | Path,
+    *,
+    seed: int,
+    device: str = "auto",
+    dtype: str = "auto",
+    chat_template: str | None = None,
+) -> ScalarModel:
+    """A causal LM's backbone with a fresh scalar head in place of its unembedding (paper C.2)."""
+    location = resolve_checkpoint(source)
+    scalar = _load_scalar(location, _load_config(location), device, dtype, chat_template)
+    init_scalar_head(scalar.head, torch.Generator().manual_seed(seed))
+    return scalar
+
+
+def copy_scalar_model(scalar: ScalarModel) -> ScalarModel:
+    """An independent copy: the critic that starts from the reward model (paper section 3.5)."""
+    return ScalarModel(copy.deepcopy(scalar.model), scalar.tokenizer, scalar.dtype)
+
+
+def freeze(model: PreTrainedModel) -> None:
+    """No gradients, evaluation mode: for the reference policy and the reward model."""
+    model.requires_grad_(False)
+    model.eval()
+
+
+def _load_scalar(
+    location: str,
+    config: PreTrainedConfig,
+    device: str,
+    dtype: str,
+    chat_template: str | None = None,
+) -> ScalarModel:
+    tokenizer = load_tokenizer(location, chat_template=chat_template)
+    _set_dropout(config, 0.0)
+    config.num_labels = 1
+    config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
+    # without this, pipelines squash a one-label score through a sigmoid
+    config.problem_type = "regression"
+    model = _from_pretrained(AutoModelForSequenceClassification, location, config=config)
+    _fit_embeddings(model, len(tokenizer))
+    _set_special_ids(model, tokenizer)
+    where = choose_device(device)
+    compute_dtype, _reason = choose_dtype(dtype, where)
+    return ScalarModel(model.to(where), tokenizer, compute_dtype)
+
+
+def _load_config(location: str) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(location)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(_one_line(location, error)) from error
+
+
+def _from_pretrained(auto: Any, location: str, **kwargs: Any) -> PreTrainedModel:
+    try:
+        model: PreTrainedModel = auto.from_pretrained(location, dtype=torch.float32, **kwargs)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(_one_line(location, error)) from error
+    return model
+
+
+def _one_line(location: str, error: Exception) -> str:
+    return f"cannot load '{location}': {' '.join(str(error).split())[:300]}"
+
+
+def _fit_embeddings(model: PreTrainedModel, num_tokens: int) -> None:
+    """Grow the embedding when the tokenizer had to gain a pad token; never shrink it."""
+    have = model.get_input_embeddings().weight.shape[0]
+    if num_tokens > have:
+        # mean_resizing draws random numbers; zeros keep loading deterministic and pad is never read
+        model.resize_token_embeddings(num_tokens, mean_resizing=False)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[have:].zero_()
+        logger.info("embedding grown from %d to %d rows for added tokens", have, num_tokens)
+
+
+def _set_special_ids(model: PreTrainedModel, tokenizer: Any) -> None:
+    text_config = model.config.get_text_config()
+    for config in {id(c): c for c in (model.config, text_config)}.values():
+        config.pad_token_id = tokenizer.pad_token_id
+        config.eos_token_id = tokenizer.eos_token_id
+
+
+def _set_dropout(config: PreTrainedConfig, residual: float) -> None:
+    text = config.get_text_config()
+    for key in vars(text):
+        if ("dropout" in key or "pdrop" in key) and isinstance(getattr(text, key), float):
+            setattr(text, key, 0.0)
+    if residual == 0.0:
+        return
+    for key in _RESIDUAL_DROPOUT_KEYS:
+        if hasattr(text, key):
+            setattr(text, key, residual)
+            return
+    raise ConfigError(
+        f"dropout={residual}: {config.model_type} has no residual dropout; set dropout to 0"
+    )

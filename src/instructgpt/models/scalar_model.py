@@ -1,0 +1,99 @@
+"""One scalar per position: the reward model and the critic.
+
+A `transformers` sequence classifier with one label, so that what we save loads with
+`AutoModelForSequenceClassification`. Shapes: B sequences, T positions, D hidden width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from instructgpt.errors import CheckpointError
+from instructgpt.models.batch import TokenBatch
+from instructgpt.models.causal_lm import context_length
+from instructgpt.models.precision import autocast
+
+
+class ScalarModel:
+    """Backbone plus linear head. As a reward model it scores, as a critic it values.
+
+    `bias` is the constant that makes demonstrations score 0 on average (paper section 3.5). Most
+    backbones end in a norm without bias and the classifier head has none, so the constant lives in
+    the config as `reward_bias` and is added here.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        head = getattr(model, "score", None)
+        if not isinstance(head, nn.Linear) or head.out_features != 1:
+            raise CheckpointError(
+                f"{type(model).__name__} has no scalar `score` head; a reward model needs an "
+                "architecture with a decoder sequence classifier (num_labels=1)"
+            )
+        self.model = model
+        self.head = head
+        self.tokenizer = tokenizer
+        self.dtype = dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+    @property
+    def context(self) -> int:
+        return context_length(self.model)
+
+    @property
+    def bias(self) -> float:
+        return float(getattr(self.model.config, "reward_bias", 0.0))
+
+    @bias.setter
+    def bias(self, value: float) -> None:
+        self.model.config.reward_bias = float(value)
+
+    def scores(self, batch: TokenBatch) -> Tensor:
+        """r(x, y): the head at each sequence's last real token, plus the bias. float32 B."""
+        hidden_BTD = self._hidden(batch.token_ids_BT)
+        rows_B = torch.arange(hidden_BTD.shape[0], device=hidden_BTD.device)
+        last_BD = hidden_BTD[rows_B, batch.lengths_B - 1]
+        return self._apply_head(last_BD) + self.bias
+
+    def values(self, batch: TokenBatch) -> Tensor:
+        """V before token t, where the mask counts, else 0. float32 BT.
+
+        The state before token t is the hidden state at t - 1, which has not read token t.
+        """
+        hidden_BTD = self._hidden(batch.token_ids_BT[:, :-1])
+        values_BT = self._apply_head(hidden_BTD) + self.bias
+        values_BT = torch.cat([torch.zeros_like(values_BT[:, :1]), values_BT], dim=1)
+        return values_BT.masked_fill(~batch.mask_BT, 0.0)
+
+    def _hidden(self, token_ids_BT: Tensor) -> Tensor:
+        with autocast(self.device, self.dtype):
+            hidden: Tensor = self.model.base_model(token_ids_BT, use_cache=False)[0]
+        return hidden
+
+    def _apply_head(self, hidden: Tensor) -> Tensor:
+        # float32: a reward difference of 0.01 is meaningful and bfloat16 has 8 bits.
+        return nn.functional.linear(hidden.float(), self.head.weight.float()).squeeze(-1)
+
+
+def init_scalar_head(head: nn.Linear, generator: torch.Generator) -> None:
+    """N(0, std = 1/sqrt(D + 1)), as in Ziegler et al. 2019 and Stiennon et al. 2020."""
+    std = 1.0 / math.sqrt(head.in_features + 1)
+    weights = torch.empty_like(head.weight, device="cpu", dtype=torch.float32)
+    weights.normal_(0.0, std, generator=generator)
+    with torch.no_grad():
+        head.weight.copy_(weights)

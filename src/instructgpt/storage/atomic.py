@@ -1,0 +1,207 @@
+"""Writes that happen entirely or not at all, and one readable line when the disk refuses.
+
+Temporary names are hidden and carry a random token: `.NAME.0123abcd.tmp` is a write in progress,
+`.NAME.0123abcd.old` the directory that a finished one is about to replace. Whoever holds the lock
+of a run directory may call `clean_leftovers` on it after a kill.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from instructgpt.errors import RunDirError
+
+# Conditions of the machine rather than mistakes in the program.
+_DISK_ERRNOS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+}
+_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LEFTOVER = re.compile(r"^\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)$")
+
+
+def atomic_write(path: str | Path, data: bytes | str) -> None:
+    """Replace `path` by `data` (text as UTF-8); after a kill the old or the new content is there.
+
+    Parent directories are made. Errors: RunDirError when the disk is full or refuses.
+    """
+    path = Path(path)
+    temporary = _hidden(path, "tmp")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_durably(temporary, data.encode() if isinstance(data, str) else data)
+            os.replace(temporary, path)
+            sync_directory(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def publish_directory(
+    destination: str | Path, marker: str = "instructgpt.json"
+) -> Iterator[Path]:
+    """A temporary directory to fill; on success it becomes `destination`, on failure it is gone.
+
+    An existing `destination` is replaced if it is empty or holds a file called `marker`: that is
+    how we know that it is ours to replace. The block must write the marker. Errors: RunDirError
+    for a directory that is not ours, and when the disk is full or refuses.
+    """
+    destination = Path(destination).resolve()
+    _refuse_foreign(destination, marker)
+    folder = _hidden(destination, "tmp")
+    with disk_errors(destination):
+        try:
+            folder.mkdir(parents=True)
+            yield folder
+            _sync_tree(folder)
+            _swap(folder, destination)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def clean_leftovers(root: Path) -> None:
+    """Finish or remove what killed writes left under `root`; nobody else may be writing there."""
+    for folder, folders, files in os.walk(root):
+        for name in [*folders, *files]:
+            match = _LEFTOVER.match(name)
+            if match is None:
+                continue
+            leftover, target = Path(folder, name), Path(folder, match["name"])
+            if match["kind"] == "old" and not target.exists():
+                os.rename(leftover, target)
+            elif leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+        folders[:] = [name for name in folders if not _LEFTOVER.match(name)]
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file name is one that only an unfinished write leaves behind."""
+    return _LEFTOVER.match(name) is not None
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Create `path` with `data` and wait until the disk has it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0))
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """`os.write` until everything is written."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_directory(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut, where the platform has a way to."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full, read-only or forbidden disk into one RunDirError line that names `path`."""
+    try:
+        yield
+    except RunDirError:
+        raise
+    except BaseException as error:
+        number = _disk_errno(error)
+        if number is None:
+            raise
+        raise RunDirError(_explain(path, number)) from error
+
+
+def _disk_errno(error: BaseException) -> int | None:
+    """The system error behind `error`; libraries in Rust and C++ hide it in their message."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _DISK_ERRNOS:
+            return cause.errno
+        match = re.search(r"\(os error (\d+)\)", str(cause))
+        if match and int(match[1]) in _DISK_ERRNOS:
+            return int(match[1])
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _explain(path: Path, number: int) -> str:
+    what = f"cannot write '{path}': {os.strerror(number)}"
+    if number not in _FULL_ERRNOS:
+        return f"{what}; check the path and its permissions, or choose another directory"
+    return f"{what} ({_free_space(path)}); free some space, then start the same command again"
+
+
+def _free_space(path: Path) -> str:
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    return f"{shutil.disk_usage(existing).free / 1e6:,.0f} MB free there"
+
+
+def _hidden(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{kind}")
+
+
+def _refuse_foreign(destination: Path, marker: str) -> None:
+    if not destination.exists():
+        return
+    if destination.is_dir():
+        names = [entry.name for entry in destination.iterdir()]
+        if not names or marker in names:
+            return
+    raise RunDirError(
+        f"'{destination}' exists and was not written by instructgpt (no {marker} in it), so it "
+        "is not replaced; choose another name or remove it"
+    )
+
+
+def _sync_tree(folder: Path) -> None:
+    for current, _folders, files in os.walk(folder):
+        for name in files:
+            # Windows flushes only descriptors that may write
+            descriptor = os.open(Path(current, name), os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_directory(Path(current))
+
+
+def _swap(folder: Path, destination: Path) -> None:
+    """Rename `folder` to `destination`; the old one goes only after the new one is durable."""
+    old = _hidden(destination, "old")
+    if destination.exists():
+        os.rename(destination, old)
+    os.rename(folder, destination)
+    sync_directory(destination.parent)
+    if old.exists():
+        shutil.rmtree(old)

@@ -1,0 +1,356 @@
+"""The directory of one stage's run: the unit of truth, safe against kill -9 at any moment.
+
+    config.yaml      the resolved settings; can be run again
+    manifest.json    stage, settings, seed, parents, environment, source revision, fingerprint
+    metrics.jsonl    deterministic numbers only: a resumed run writes the same bytes
+    timings.jsonl    everything that a clock decides
+    checkpoints/     what the run continues from
+    model/           the result of a training stage, a plain Hugging Face directory
+    done.json        written last: fingerprint, summary, seconds
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from instructgpt.errors import RunDirError
+from instructgpt.storage.atomic import atomic_write, clean_leftovers, disk_errors, is_leftover
+from instructgpt.storage.checkpoints import Checkpoints
+from instructgpt.storage.lock import LOCK_NAME, DirectoryLock
+from instructgpt.storage.manifest import (
+    describe_identity,
+    name_differences,
+    new_manifest,
+    resumed_manifest,
+    utc_now,
+)
+from instructgpt.storage.metric_log import MetricLog, finite
+
+_MANIFEST = "manifest.json"
+_DONE = "done.json"
+
+
+class RunDir:
+    """One run directory; made by `RunDir.open` to work in it, or by `RunDir.view` to read it.
+
+    Only a run opened with `writes=True` changes anything on disk; on others `log`,
+    `save_checkpoint` and `finish` do nothing, so that every rank of a distributed run can execute
+    the same lines.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        manifest: dict[str, Any],
+        lock: DirectoryLock | None = None,
+        keep: int = 2,
+    ) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.checkpoints = Checkpoints(root / "checkpoints", keep)
+        self._lock = lock
+        self._metrics = MetricLog(root / "metrics.jsonl")
+        self._timings = MetricLog(root / "timings.jsonl")
+        self._opened = time.monotonic()
+        self._seconds_before = 0.0
+        self._must_load = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        stage: str,
+        config: Mapping[str, Any],
+        seed: int,
+        parents: Mapping[str, str] | None = None,
+        *,
+        keep: int = 2,
+        writes: bool = True,
+    ) -> RunDir:
+        """Start a run, continue an unfinished one, or find a finished one (`is_done`).
+
+        `config` holds JSON values; `parents` maps each input to its fingerprint; `keep` is the
+        number of checkpoints that stay. Pass `writes=False` on every rank but the first: no
+        lock, no writing. Errors: RunDirError when another process holds the directory, when it
+        belongs to another stage or to other settings, or is not a run directory at all.
+        """
+        root = Path(path)
+        identity = describe_identity(stage, config, seed, parents or {})
+        if not writes:
+            return cls(root, new_manifest(identity), keep=keep)
+        with disk_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+        lock = DirectoryLock(root)
+        try:
+            clean_leftovers(root)
+            run = cls(root, _start_or_resume(root, identity), lock, keep)
+            run._prepare_logs()
+        except BaseException:
+            lock.release()
+            raise
+        return run
+
+    @classmethod
+    def view(cls, path: str | Path) -> RunDir:
+        """Read a run, finished or not, without locking it. Errors: RunDirError if it is none."""
+        return cls(Path(path), _read_manifest(Path(path)))
+
+    @staticmethod
+    def discard(path: str | Path) -> None:
+        """Empty a run directory so that its stage starts again; nothing if it does not exist.
+
+        Errors: RunDirError when it is in use or not a run directory.
+        """
+        root = Path(path)
+        if not root.exists():
+            return
+        _refuse_foreign(root)
+        lock = DirectoryLock(root)
+        try:
+            # the manifest goes last: until then the directory is still recognised as a run
+            entries = [entry for entry in root.iterdir() if entry.name != LOCK_NAME]
+            for entry in sorted(entries, key=lambda entry: entry.name == _MANIFEST):
+                with disk_errors(entry):
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        finally:
+            lock.release()
+
+    def close(self) -> None:
+        """Let other processes in; an unfinished run can be continued later."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> RunDir:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def writes(self) -> bool:
+        """Whether this object may change the directory."""
+        return self._lock is not None
+
+    @property
+    def stage(self) -> str:
+        """The stage's stem."""
+        return str(self.manifest["stage"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved settings."""
+        return dict(self.manifest["config"])
+
+    @property
+    def fingerprint(self) -> str:
+        """What children record as their parent: hex SHA-256 of stage, settings, seed, parents."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def done(self) -> dict[str, Any] | None:
+        """`{fingerprint, summary, seconds, finished}` of a finished run, else None."""
+        path = self.path(_DONE)
+        return _read_json(path) if path.exists() else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run is finished."""
+        return self.path(_DONE).exists()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of the work that survives, over all restarts.
+
+        What a kill threw away (the steps after the last checkpoint) is not counted.
+        """
+        done = self.done
+        if done is not None:
+            return float(done["seconds"])
+        return self._seconds_before + time.monotonic() - self._opened
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the run directory; nothing is created."""
+        return self.root.joinpath(*parts)
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Append a row of deterministic numbers to metrics.jsonl; nothing that a clock decides.
+
+        NaN and infinities are written as null and named in the row's `nonfinite`.
+        """
+        self._append(self._metrics, step, metrics)
+
+    def log_timing(self, step: int, values: Mapping[str, Any]) -> None:
+        """Append a row of seconds, rates or memory to timings.jsonl."""
+        self._append(self._timings, step, values)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All rows of metrics.jsonl, `{"step": int, NAME: number, ...}`."""
+        return self._metrics.read()
+
+    def read_timings(self) -> list[dict[str, Any]]:
+        """All rows of timings.jsonl."""
+        return self._timings.read()
+
+    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        """Record `state` (tensors, numbers, texts, None, lists, tuples, dicts) to continue from.
+
+        Older checkpoints are removed only when this one is durable. Errors: TypeError for state
+        that could not be loaded again; RunDirError when the disk is full or refuses.
+        """
+        if not self.writes:
+            return
+        self._refuse_finished()
+        facts = {
+            "metrics_bytes": self._metrics.sync(),
+            "timings_bytes": self._timings.sync(),
+            "seconds": self.seconds,
+        }
+        self.checkpoints.save(step, state, facts)
+
+    def load_checkpoint(self) -> tuple[int, dict[str, Any]] | None:
+        """(step, state) to continue from, or None at the start; tensors are on the CPU.
+
+        The logs are cut back to what they were when the checkpoint was made, so that the rows
+        written after it are not there twice. A damaged checkpoint is passed over with a warning.
+        Errors: CheckpointError when all are damaged.
+        """
+        checkpoint = self.checkpoints.load(warn=self.writes)
+        if checkpoint is None:
+            return None
+        if self.writes and not self.is_done:
+            self._cut(self._metrics, checkpoint.facts["metrics_bytes"])
+            self._cut(self._timings, checkpoint.facts["timings_bytes"])
+        self._seconds_before = float(checkpoint.facts["seconds"])
+        self._must_load = False
+        return checkpoint.step, checkpoint.state
+
+    def record_environment(self, **facts: Any) -> None:
+        """Add facts that only the running stage knows (device, dtype) to the manifest."""
+        environment = {**self.manifest["environment"], **facts}
+        self.manifest = {**self.manifest, "environment": environment}
+        if self.writes:
+            _write_json(self.path(_MANIFEST), self.manifest)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Declare the run finished with `summary` (JSON values; NaN becomes null)."""
+        if not self.writes:
+            return
+        self._refuse_finished()
+        self._metrics.sync()
+        self._timings.sync()
+        done = {
+            "fingerprint": self.fingerprint,
+            "summary": finite(summary),
+            "seconds": self.seconds,
+            "finished": utc_now(),
+        }
+        _write_json(self.path(_DONE), done)
+
+    def _prepare_logs(self) -> None:
+        """Without a checkpoint the work starts again, so rows of a killed attempt must go."""
+        if self.is_done:
+            return
+        self._must_load = bool(self.checkpoints.steps())
+        if not self._must_load:
+            self._metrics.cut(0)
+            self._timings.cut(0)
+
+    def _append(self, log: MetricLog, step: int, numbers: Mapping[str, Any]) -> None:
+        if not self.writes:
+            return
+        self._refuse_finished()
+        if self._must_load:
+            raise RuntimeError("a run with checkpoints must load_checkpoint() before it logs")
+        log.append(step, numbers)
+
+    def _cut(self, log: MetricLog, length: int) -> None:
+        if log.length() < length:
+            raise RunDirError(
+                f"'{log.path}' is shorter than when the last checkpoint was made; restore it, or "
+                f"remove '{self.root}' to start this stage again"
+            )
+        log.cut(length)
+
+    def _refuse_finished(self) -> None:
+        if self.is_done:
+            raise RunDirError(f"'{self.root}' is finished; remove it to run its stage again")
+
+
+def _start_or_resume(root: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of the run in `root`, written if it is new or goes on."""
+    _refuse_foreign(root)
+    if not (root / _MANIFEST).exists():
+        manifest = new_manifest(identity)
+        _write_json(root / _MANIFEST, manifest)
+    else:
+        manifest = _read_manifest(root)
+        _refuse_other_identity(root, manifest, identity)
+        if not (root / _DONE).exists():
+            manifest = resumed_manifest(manifest)
+            _write_json(root / _MANIFEST, manifest)
+    if not (root / "config.yaml").exists():
+        text = yaml.safe_dump(manifest["config"], allow_unicode=True, sort_keys=False)
+        atomic_write(root / "config.yaml", text)
+    return manifest
+
+
+def _refuse_foreign(root: Path) -> None:
+    """A directory with other people's files in it is not ours to write in, let alone to empty."""
+    if not root.is_dir():
+        raise RunDirError(f"'{root}' is a file; choose another path for the run")
+    if (root / _MANIFEST).exists():
+        return
+    names = [entry.name for entry in root.iterdir()]
+    foreign = [name for name in names if name != LOCK_NAME and not is_leftover(name)]
+    if foreign:
+        raise RunDirError(
+            f"'{root}' is not a run directory (no {_MANIFEST}) and holds '{min(foreign)}'; choose "
+            "another path for the run"
+        )
+
+
+def _refuse_other_identity(
+    root: Path, manifest: dict[str, Any], identity: dict[str, Any]
+) -> None:
+    differences = name_differences(manifest, identity)
+    if differences:
+        state = "a finished" if (root / _DONE).exists() else "an unfinished"
+        raise RunDirError(
+            f"'{root}' holds {state} run with other settings ({differences}); choose another "
+            "directory, go back to those settings, or remove it to start again"
+        )
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    path = root / _MANIFEST
+    if not path.is_file():
+        raise RunDirError(f"'{root}' is not a run directory (no {_MANIFEST})")
+    return _read_json(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunDirError(
+            f"'{path}' is damaged ({error}); remove '{path.parent}' to start this stage again"
+        ) from error
+    return value
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    atomic_write(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,83 @@
+"""Records as token ids, with what does not fit counted and named rather than cut."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from instructgpt.data.records import Demonstration, Prompt, Ranking
+from instructgpt.errors import DataError
+from instructgpt.text.chat_template import ChatRenderer
+from instructgpt.training.language_modeling import TokenSequence
+
+logger = logging.getLogger(__name__)
+
+
+class TokenRanking(NamedTuple):
+    """One ranking as token ids: K prompt + completion sequences with masks on the completion."""
+
+    sequences: list[TokenSequence]
+    ranks: tuple[int, ...]
+
+
+def tokenize_demonstrations(
+    demonstrations: Iterable[Demonstration],
+    renderer: ChatRenderer,
+    loss_on: Literal["assistant", "last", "all"],
+    max_tokens: int,
+) -> list[TokenSequence]:
+    """Demonstrations as (ids, loss mask); those over `max_tokens` are left out and counted."""
+    rendered = [renderer.dialogue_ids(d.messages, train_on=loss_on) for d in demonstrations]
+    kept = [(list(ids), list(mask)) for ids, mask in rendered if len(ids) <= max_tokens]
+    _report_dropped(len(rendered) - len(kept), len(rendered), "demonstrations", max_tokens)
+    return kept
+
+
+def tokenize_rankings(
+    rankings: Iterable[Ranking], renderer: ChatRenderer, max_tokens: int
+) -> list[TokenRanking]:
+    """Rankings as token ids; one with a completion over `max_tokens` is left out whole.
+
+    Rankings in which every completion is tied say nothing and are left out too.
+    """
+    kept, total, tied = [], 0, 0
+    for ranking in rankings:
+        total += 1
+        if len(set(ranking.ranks)) < 2:
+            tied += 1
+            continue
+        sequences = [completion_sequence(renderer, ranking.prompt, c) for c in ranking.completions]
+        if max(len(ids) for ids, _ in sequences) <= max_tokens:
+            kept.append(TokenRanking(sequences, ranking.ranks))
+    _report_dropped(total - tied - len(kept), total, "rankings", max_tokens)
+    if tied:
+        logger.warning("%d of %d rankings left out: every completion is tied", tied, total)
+    return kept
+
+
+def completion_sequence(renderer: ChatRenderer, prompt: Prompt, completion: str) -> TokenSequence:
+    """Prompt, completion and its end token; the mask covers completion and end token."""
+    messages = Demonstration(prompt, completion).messages
+    ids, mask = renderer.dialogue_ids(messages, train_on="last")
+    return list(ids), list(mask)
+
+
+def tokenize_prompts(
+    prompts: Sequence[Prompt], renderer: ChatRenderer, max_tokens: int
+) -> tuple[list[Prompt], list[list[int]]]:
+    """Prompts up to the assistant's turn; those over `max_tokens` are left out and counted.
+
+    The paper drops long prompts instead of cutting them (appendix C).
+    """
+    rendered = [(p, list(renderer.prompt_ids(p.messages))) for p in prompts]
+    kept = [(p, ids) for p, ids in rendered if len(ids) <= max_tokens]
+    _report_dropped(len(rendered) - len(kept), len(rendered), "prompts", max_tokens)
+    if not kept:
+        raise DataError(f"none of the {len(rendered)} prompts fits into {max_tokens} tokens")
+    return [p for p, _ in kept], [ids for _, ids in kept]
+
+
+def _report_dropped(dropped: int, total: int, what: str, max_tokens: int) -> None:
+    if dropped:
+        logger.warning("%d of %d %s left out: over %d tokens", dropped, total, what, max_tokens)

@@ -1,0 +1,85 @@
+"""Next-token losses over token sequences: what pretraining, SFT, and the ptx term share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from instructgpt.data.readers import load_documents
+from instructgpt.distributed.world import World
+from instructgpt.losses.language_model import language_model_loss
+from instructgpt.models.batch import TokenBatch, token_budget_batches
+from instructgpt.models.causal_lm import CausalLM
+from instructgpt.text.packing import pack_documents
+from instructgpt.training.update import Microbatch
+
+TokenSequence = tuple[list[int], list[bool]]
+"""Token ids and their loss mask."""
+
+
+def packed_rows(path: str | Path, lm: CausalLM, row_tokens: int) -> list[TokenSequence]:
+    """The documents at `path` as rows of `row_tokens` token ids, every token learned."""
+    documents = load_documents(path).records
+    rows = pack_documents((d.text for d in documents), lm.tokenizer, row_tokens)
+    return [(row, [True] * len(row)) for row in rows]
+
+
+def count_targets(sequences: Sequence[TokenSequence]) -> int:
+    """Tokens that have a loss: those that count and have a token before them."""
+    return sum(sum(mask[1:]) for _, mask in sequences)
+
+
+def language_model_microbatches(
+    lm: CausalLM,
+    sequences: Sequence[TokenSequence],
+    *,
+    max_tokens: int,
+    num_tokens: int,
+    coef: float = 1.0,
+    metric: str = "nll",
+) -> list[Microbatch]:
+    """Microbatches whose losses sum to coef x (summed NLL / num_tokens).
+
+    `metric` reports the mean NLL over these sequences' own tokens, in nats.
+    """
+    own_tokens = max(1, count_targets(sequences))
+
+    def loss_of(group: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        batch = _batch(lm, sequences, group)
+        logprobs_BT = lm.logprobs(batch)
+        mean = language_model_loss(logprobs_BT, batch.mask_BT, num_tokens)
+        own = language_model_loss(logprobs_BT.detach(), batch.mask_BT, own_tokens)
+        return coef * mean, {metric: own}
+
+    groups = token_budget_batches([len(ids) for ids, _ in sequences], max_tokens)
+    return [partial(loss_of, group) for group in groups]
+
+
+@torch.no_grad()
+def mean_nll(
+    lm: CausalLM, sequences: Sequence[TokenSequence], *, max_tokens: int, world: World | None = None
+) -> float:
+    """Mean negative log-likelihood per counted token in nats, without training: held-out loss."""
+    world = world or World()
+    training = lm.model.training
+    lm.model.eval()
+    groups = token_budget_batches([len(ids) for ids, _ in sequences], max_tokens)
+    sums = []
+    for group in world.share(groups):
+        batch = _batch(lm, sequences, group)
+        sums.append(float(language_model_loss(lm.logprobs(batch), batch.mask_BT, 1)))
+    lm.model.train(training)
+    return sum(world.gather_shares(sums)) / max(1, count_targets(sequences))
+
+
+def _batch(lm: CausalLM, sequences: Sequence[TokenSequence], group: list[int]) -> TokenBatch:
+    return TokenBatch.from_sequences(
+        [sequences[i][0] for i in group],
+        [sequences[i][1] for i in group],
+        lm.pad_id,
+        lm.device,
+    )

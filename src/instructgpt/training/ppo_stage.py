@@ -1,0 +1,172 @@
+"""What surrounds the PPO trainer: loading the four models, evaluation samples, exports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from instructgpt.config.ppo import PPOConfig
+from instructgpt.data.jsonl import write_jsonl
+from instructgpt.data.readers import load_prompts
+from instructgpt.data.records import Prompt
+from instructgpt.distributed.world import World
+from instructgpt.models.batch import TokenBatch, token_budget_batches
+from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.load import (
+    copy_scalar_model,
+    freeze,
+    load_causal_lm,
+    load_reward_model,
+)
+from instructgpt.rollout.engine import Engine
+from instructgpt.rollout.types import Rollout
+from instructgpt.storage.run_dir import RunDir
+from instructgpt.text.chat_template import ChatRenderer
+from instructgpt.training.completion_scorer import CompletionScorer
+from instructgpt.training.examples import tokenize_prompts
+from instructgpt.training.finish import finish_model
+from instructgpt.training.language_modeling import packed_rows
+from instructgpt.training.ppo import PPOTrainer
+from instructgpt.training.rollouts import sampling_params
+from instructgpt.training.runner import drive
+
+
+def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
+    """Run PPO; export the averaged policy as `model/` and the critic as `critic/`."""
+    world = World.from_launcher()
+    hardware = config.hardware
+    policy = load_causal_lm(config.model, device=hardware.device, dtype=hardware.dtype)
+    reference = load_causal_lm(config.model, device=hardware.device, dtype=hardware.dtype)
+    reward_model = load_reward_model(
+        config.reward_model, device=hardware.device, dtype=hardware.dtype
+    )
+    critic = copy_scalar_model(reward_model)
+    freeze(reference.model)
+    freeze(reward_model.model)
+    renderer = ChatRenderer(policy.tokenizer)
+    scorer = CompletionScorer(
+        reward_model, renderer, max_tokens=hardware.tokens_per_microbatch, world=world
+    )
+    engine = Engine(
+        policy.model, renderer.stop_ids, policy.pad_id, max_slots=config.sampling.max_slots
+    )
+    longest = policy.context - config.sampling.max_new_tokens
+    prompts, prompt_ids = tokenize_prompts(load_prompts(config.prompts).records, renderer, longest)
+    documents = config.documents if config.ptx_coef > 0 else None
+    trainer = PPOTrainer(
+        config,
+        policy=policy,
+        reference=reference,
+        critic=critic,
+        engine=engine,
+        score=lambda indices, rollouts: scorer([prompts[i] for i in indices], rollouts),
+        prompts=prompt_ids,
+        pretraining=packed_rows(documents, policy, config.ptx_row_tokens) if documents else [],
+        heldout=(
+            packed_rows(config.documents_heldout, policy, config.ptx_row_tokens)
+            if config.documents_heldout
+            else []
+        ),
+        sample_for_evaluation=(
+            _evaluation_sampler(config, run, policy, reference, engine, scorer, world)
+            if config.prompts_eval
+            else None
+        ),
+        world=world,
+    )
+    drive(
+        trainer,
+        run,
+        world,
+        name="ppo-ptx" if config.ptx_coef > 0 else "ppo",
+        checkpoint_every=config.checkpoint_every,
+        eval_every=config.eval_every,
+    )
+    return _finish(trainer, run, world)
+
+
+def _finish(trainer: PPOTrainer, run: RunDir, world: World) -> dict[str, Any]:
+    last = run.read_metrics()[-3:] if world.is_main else []
+    summary: dict[str, Any] = {}
+    for row in last:
+        summary |= {k: v for k, v in row.items() if k != "step"}
+    critic = trainer.critic
+    finish_model(run, world, critic.model, critic.tokenizer, summary, folder="critic")
+    trainer.average.swap()  # the paper evaluates the average (appendix C.4)
+    finish_model(run, world, trainer.policy.model, trainer.policy.tokenizer, summary)
+    trainer.average.swap()
+    return summary
+
+
+def _evaluation_sampler(
+    config: PPOConfig,
+    run: RunDir,
+    policy: CausalLM,
+    reference: CausalLM,
+    engine: Engine,
+    scorer: CompletionScorer,
+    world: World,
+) -> Callable[[int, float], dict[str, float]]:
+    """Answers to fixed prompts with score and KL, written to samples/ for whoever judges later."""
+    assert config.prompts_eval is not None
+    records = load_prompts(config.prompts_eval).records[: config.num_eval_prompts]
+    longest = policy.context - config.sampling.max_new_tokens
+    prompts, prompt_ids = tokenize_prompts(records, scorer.policy_renderer, longest)
+
+    def sample(step: int, kl_coef: float) -> dict[str, float]:
+        params = sampling_params(config.sampling, config.seed + 1)
+        rollouts = [r[0] for r in engine.generate(prompt_ids, params)]
+        scores = scorer(prompts, rollouts)
+        kls = _sequence_kls(config, policy, reference, rollouts)
+        if world.is_main:
+            path = run.path("samples", f"step-{step:08d}.jsonl")
+            write_jsonl(path, _sample_rows(prompts, rollouts, scores, kls, scorer))
+        return {
+            "eval_score": sum(scores) / len(scores),
+            "eval_kl": sum(kls) / len(kls),
+            "eval_length": sum(len(r.completion_ids) for r in rollouts) / len(rollouts),
+        }
+
+    return sample
+
+
+@torch.no_grad()
+def _sequence_kls(
+    config: PPOConfig, policy: CausalLM, reference: CausalLM, rollouts: list[Rollout]
+) -> list[float]:
+    """Sum over tokens of log pi - log pi_ref for each rollout."""
+    temperature = config.sampling.temperature
+    lengths = [len(r.prompt_ids) + len(r.completion_ids) for r in rollouts]
+    kls = [0.0] * len(rollouts)
+    for group in token_budget_batches(lengths, config.hardware.tokens_per_microbatch):
+        batch = TokenBatch.from_completions(
+            [rollouts[i].prompt_ids for i in group],
+            [rollouts[i].completion_ids for i in group],
+            policy.pad_id,
+            policy.device,
+        )
+        gap_BT = policy.logprobs(batch, temperature) - reference.logprobs(batch, temperature)
+        for index, kl in zip(group, gap_BT.sum(dim=1).tolist(), strict=True):
+            kls[index] = kl
+    return kls
+
+
+def _sample_rows(
+    prompts: list[Prompt],
+    rollouts: list[Rollout],
+    scores: list[float],
+    kls: list[float],
+    scorer: CompletionScorer,
+) -> list[dict[str, Any]]:
+    return [
+        {
+            **prompt.to_dict(),
+            "completion": scorer.policy_renderer.decode(rollout.completion_ids),
+            "score": score,
+            "kl": kl,
+            "has_eos": rollout.has_eos,
+        }
+        for prompt, rollout, score, kl in zip(prompts, rollouts, scores, kls, strict=True)
+    ]

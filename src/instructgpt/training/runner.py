@@ -1,0 +1,109 @@
+"""The one loop that drives every stage: log, checkpoint, evaluate, resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+
+from instructgpt.distributed.world import World
+from instructgpt.progress import progress
+from instructgpt.storage.run_dir import RunDir
+
+
+class Stage(Protocol):
+    """An algorithm, one step at a time; it knows nothing of files, logs or cadence."""
+
+    total_steps: int
+    clock: PhaseClock
+
+    def step(self, step: int) -> dict[str, float]:
+        """Do step `step` (0-based) and return its metrics; deterministic given the state."""
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Look at held-out data after `step` steps; must not change what training does."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse."""
+
+
+class PhaseClock:
+    """Seconds spent per phase (rollout, score, update, ...), and tokens worked on."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.tokens = 0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time inside the block to `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def take(self) -> dict[str, float]:
+        """Seconds per phase and tokens since the last call."""
+        taken = {**self.seconds, "tokens": float(self.tokens)}
+        self.seconds, self.tokens = {}, 0
+        return taken
+
+
+def drive(
+    stage: Stage,
+    run: RunDir,
+    world: World,
+    *,
+    name: str,
+    checkpoint_every: int,
+    eval_every: int,
+) -> None:
+    """Run `stage` to its last step, from its checkpoint if there is one.
+
+    Order within a step: train, log, checkpoint, evaluate. The checkpoint comes before the
+    evaluation, so an evaluation that fails loses nothing; a resumed run repeats the evaluation
+    that was due at its checkpoint, so its logs equal those of an uninterrupted run.
+    """
+    done = _resume(stage, run, world)
+    total = stage.total_steps
+    with progress(name, total, unit="step", start=done) as bar:
+        while True:
+            if done % eval_every == 0 or done == total:
+                with stage.clock.phase("evaluate"):
+                    held_out = stage.evaluate(done)
+                if held_out:
+                    run.log(done, held_out)
+                bar.note(**held_out)
+            if done == total:
+                break
+            metrics = stage.step(done)
+            done += 1
+            run.log(done, metrics)
+            run.log_timing(done, stage.clock.take())
+            bar.advance(1, **metrics)
+            if done % checkpoint_every == 0 or done == total:
+                _save(stage, run, world, done)
+
+
+def _save(stage: Stage, run: RunDir, world: World, done: int) -> None:
+    with stage.clock.phase("checkpoint"):
+        run.save_checkpoint(done, {"stage": stage.state_dict(), "torch_rng": torch.get_rng_state()})
+        world.barrier()
+
+
+def _resume(stage: Stage, run: RunDir, world: World) -> int:
+    checkpoint = run.load_checkpoint()
+    world.barrier()
+    if checkpoint is None:
+        return 0
+    step, state = checkpoint
+    stage.load_state_dict(state["stage"])
+    torch.set_rng_state(state["torch_rng"])
+    return step

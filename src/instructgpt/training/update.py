@@ -1,0 +1,119 @@
+"""One optimizer step: accumulate, sum over ranks, check, clip, step. The only place that does it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from instructgpt.distributed.world import World
+from instructgpt.errors import NonFiniteError
+from instructgpt.training.optimizer import Optimizer
+
+Metrics = dict[str, Tensor]
+Microbatch = Callable[[], tuple[Tensor, Metrics]]
+
+
+class Update:
+    """Steps an optimizer from microbatches, each a call that returns `(loss, metrics)`.
+
+    Losses and metrics are parts of sums over the whole step (they were divided by global counts),
+    so they add up over microbatches and ranks whatever the split; metrics named `*_max` combine by
+    maximum.
+    """
+
+    def __init__(self, optimizer: Optimizer, max_grad_norm: float, world: World) -> None:
+        self.optimizer = optimizer
+        self.max_grad_norm = max_grad_norm
+        self.world = world
+
+    def __call__(
+        self,
+        groups: Mapping[str, Sequence[Microbatch]],
+        lr_factor: float,
+        measure_groups: bool = False,
+    ) -> dict[str, float]:
+        """Accumulate the gradients of all groups in the same buffers, then step once.
+
+        Returns the metrics of the step, `<group>_loss` per group and `grad_norm` (before
+        clipping), the same on every rank; with `measure_groups` also `<group>_grad_norm`, each
+        group's own. Errors: NonFiniteError before any parameter moves.
+        """
+        metrics: Metrics = {}
+        group_norms: dict[str, float] = {}
+        for group, microbatches in groups.items():
+            before = self._snapshot() if measure_groups else []
+            for microbatch in self.world.share(microbatches):
+                loss, parts = microbatch()
+                torch.autograd.backward(loss)
+                _add(metrics, {f"{group}_loss": loss.detach(), **parts})
+            if measure_groups:
+                group_norms[f"{group}_grad_norm"] = self._norm_since(before)
+        numbers = combine_metrics(metrics, self.world)
+        for group in groups:
+            if not math.isfinite(numbers[f"{group}_loss"]):
+                self._stop(f"the {group} loss is {numbers[f'{group}_loss']}")
+        gradients = self._gradients()
+        self.world.sum_tensors(gradients)
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        if not math.isfinite(norm):
+            self._stop(f"the gradient norm is {norm}")
+        if norm > self.max_grad_norm:
+            torch._foreach_mul_(gradients, self.max_grad_norm / (norm + 1e-6))
+        self.optimizer.step(lr_factor)
+        return {**numbers, **group_norms, "grad_norm": norm}
+
+    def _snapshot(self) -> list[Tensor]:
+        return [
+            torch.zeros_like(p) if p.grad is None else p.grad.clone()
+            for p in self.optimizer.parameters
+        ]
+
+    def _norm_since(self, before: list[Tensor]) -> float:
+        """Norm of what has been added to the gradients since `before`, over all ranks."""
+        added = [
+            -old if p.grad is None else p.grad - old
+            for p, old in zip(self.optimizer.parameters, before, strict=True)
+        ]
+        self.world.sum_tensors(added)
+        return float(torch.nn.utils.get_total_norm(added))
+
+    def _gradients(self) -> list[Tensor]:
+        if self.world.size > 1:
+            for parameter in self.optimizer.parameters:
+                if parameter.grad is None:  # this rank had no microbatch; the sum needs a term
+                    parameter.grad = torch.zeros_like(parameter)
+        return [p.grad for p in self.optimizer.parameters if p.grad is not None]
+
+    def _stop(self, what: str) -> None:
+        for parameter in self.optimizer.parameters:
+            parameter.grad = None
+        raise NonFiniteError(
+            f"{what}; stopped before any weight moved. Lower the learning rate, or look at the "
+            "batch of this step for broken text"
+        )
+
+
+def combine_metrics(metrics: Metrics, world: World) -> dict[str, float]:
+    """Metrics of this rank's microbatches, combined over ranks, as numbers."""
+    shares = world.gather_shares([{name: float(value) for name, value in metrics.items()}])
+    combined: dict[str, float] = {}
+    for share in shares:
+        for name, value in share.items():
+            if name.endswith("_max"):
+                combined[name] = max(combined.get(name, value), value)
+            else:
+                combined[name] = combined.get(name, 0.0) + value
+    return combined
+
+
+def _add(total: Metrics, parts: Metrics) -> None:
+    for name, value in parts.items():
+        if name not in total:
+            total[name] = value.detach()
+        elif name.endswith("_max"):
+            total[name] = torch.maximum(total[name], value.detach())
+        else:
+            total[name] = total[name] + value.detach()
