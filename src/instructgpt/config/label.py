@@ -30,7 +30,7 @@ class LabelConfig(Config):
     world: str | None = None
     """The microworld's run directory, for simulated labelers."""
     overlap: float = Field(default=0.1, ge=0, le=1)
-    """Share of prompts ranked by two labelers, to measure agreement; the rest by one (paper 5.3)."""
+    """Share of prompts ranked by two labelers, to measure agreement (paper 5.3: most by one)."""
     heldout_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share of prompts, by prompt, whose rankings never train the reward model."""
     also: tuple[str, ...] = ()

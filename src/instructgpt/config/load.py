@@ -2,12 +2,14 @@
 
     config = load_config(SFTConfig, [Path("my.yaml")], ["--optim.lr", "1e-5", "epochs=2"])
 
-Nothing else is a source: no environment variable, no file that was not named.
+Nothing else is a source: no environment variable, no file that was not named. In the config.yaml
+of a run directory '@base/model' means the directory's sibling `base`, so that it can be run again.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,13 @@ from yaml import YAMLError
 
 from instructgpt.config.base import Config
 from instructgpt.config.describe import setting_types, without_none
+from instructgpt.config.references import find_references, resolve_references
 from instructgpt.config.yaml12 import Settings, dump_yaml, parse_yaml_value, read_yaml
 from instructgpt.errors import ConfigError
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=")
 
 
 @dataclass(frozen=True)
@@ -39,19 +44,29 @@ def load_config(
     """The config that defaults, then `files` in order, then `flags` make; else ConfigError."""
     settings = Settings()
     for path in files:
-        settings = settings.overlay(read_yaml(path))
-    return build(cls, settings.overlay(flag_settings(cls, split_flags(flags))))
+        written = read_yaml(path)
+        if (path.parent / "manifest.json").exists():
+            values = resolve_references(written.values, path.parent.parent)
+            written = Settings(values, written.origins)
+        settings = settings.overlay(written)
+    config = build(cls, settings.overlay(flag_settings(cls, split_flags(flags))))
+    for key, stage, below in find_references(config.model_dump()):
+        raise ConfigError(f"{key}: '@{stage}/{below}' names a stage of a recipe; give a path here")
+    return config
 
 
-def build(cls: type[ConfigT], settings: Settings) -> ConfigT:
-    """`settings` validated as a `cls`; ConfigError of one line for everything that is wrong."""
+def build(cls: type[ConfigT], settings: Settings, prefix: str = "") -> ConfigT:
+    """`settings` validated as a `cls`; ConfigError of one line for everything that is wrong.
+
+    `prefix` is what stands before each key on the command line ("sft." in a recipe).
+    """
     try:
         return cls.model_validate(settings.values)
     except ValidationError as invalid:
         problems: dict[str, str] = {}
         for error in invalid.errors(include_url=False):
             key = ".".join(_written_path(error["loc"], settings.values))
-            problems.setdefault(key, _explain(cls, key, error, settings))
+            problems.setdefault(key, _explain(cls, key, error, settings, prefix))
         raise ConfigError("; ".join(problems.values())) from None
 
 
@@ -61,7 +76,10 @@ def dump_config(config: Config) -> str:
 
 
 def split_flags(tokens: Sequence[str]) -> list[Flag]:
-    """`--key value`, `--key=value`, `key=value` and bare `--key` taken apart; `-` reads as `_`."""
+    """`--key value`, `--key=value`, `key=value` and bare `--key` taken apart; `-` reads as `_`.
+
+    What looks like `key=value` is never the value of the flag before it; write `--flag=a=b`.
+    """
     flags: list[Flag] = []
     rest = list(tokens)
     while rest:
@@ -72,7 +90,7 @@ def split_flags(tokens: Sequence[str]) -> list[Flag]:
         name = key.replace("-", "_")
         if equals:
             flags.append(Flag(name, text, token.partition("=")[0]))
-        elif rest and not rest[0].startswith("--"):
+        elif rest and not rest[0].startswith("--") and not _ASSIGNMENT.match(rest[0]):
             flags.append(Flag(name, rest.pop(0), token))
         else:
             flags.append(Flag(name, None, token))
@@ -85,16 +103,14 @@ def flag_settings(cls: type[Config], flags: Iterable[Flag]) -> Settings:
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for flag in flags:
-        if flag.key not in known:
-            raise ConfigError(f"{flag.written}: unknown setting{did_you_mean(flag.key, known)}")
-        value = _flag_value(known[flag.key], flag)
+        path, annotation = _locate(flag, known)
+        value = _flag_value(annotation, flag)
         section = values
-        *parents, last = flag.key.split(".")
-        for parent in parents:
+        for parent in path[:-1]:
             section = section.setdefault(parent, {})
-        if flag.key in origins and _is_open_list(known[flag.key]):
-            value = [*section[last], *value]
-        section[last] = value
+        if flag.key in origins and _is_open_list(annotation):
+            value = [*section[path[-1]], *value]
+        section[path[-1]] = value
         origins[flag.key] = flag.written
     return Settings(values, origins)
 
@@ -112,6 +128,16 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     ]
     found = [*same_end, *near, *near_end]
     return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def _locate(flag: Flag, known: Mapping[str, Any]) -> tuple[list[str], Any]:
+    """Path and type of what a flag sets: a setting, or an entry of a setting that is a map."""
+    if flag.key in known:
+        return flag.key.split("."), known[flag.key]
+    for key, annotation in known.items():
+        if get_origin(annotation) is dict and flag.key.startswith(f"{key}."):
+            return [*key.split("."), flag.key.removeprefix(f"{key}.")], get_args(annotation)[1]
+    raise ConfigError(f"{flag.written}: unknown setting{did_you_mean(flag.key, known)}")
 
 
 def _flag_value(annotation: Any, flag: Flag) -> Any:
@@ -165,18 +191,24 @@ def _written_path(loc: Sequence[str | int], values: Any) -> list[str]:
     return path
 
 
-def _explain(cls: type[Config], key: str, error: Mapping[str, Any], settings: Settings) -> str:
+def _explain(
+    cls: type[Config], key: str, error: Mapping[str, Any], settings: Settings, prefix: str
+) -> str:
     origin = settings.origin(key)
     start = f"{origin}: " if origin else ""
     if error["type"] == "missing":
-        return f"{start}'{key}' is required; give it in a config file or as --{key}"
+        return f"{start}'{prefix}{key}' is required; give it in a YAML file or as --{prefix}{key}"
     if error["type"] == "extra_forbidden":
         return f"{start}unknown key '{key}'{did_you_mean(key, setting_types(cls))}"
+    shown = f"{prefix}{key}: " if key and not _is_flag_for(origin, prefix + key) else ""
     if error["type"] == "value_error":
-        named = f"{key}: " if key and f"--{key}" != origin else ""
-        return f"{start}{named}{error['ctx']['error']}"
+        return f"{start}{shown}{error['ctx']['error']}"
     message = error["msg"][0].lower() + error["msg"][1:]
-    return f"{start}{key}: {message}, got {_shorten(error['input'])}"
+    return f"{start}{shown}{message}, got {_shorten(error['input'])}"
+
+
+def _is_flag_for(origin: str | None, key: str) -> bool:
+    return origin is not None and origin.removeprefix("--").replace("-", "_") == key
 
 
 def _shorten(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Settings of stage `ppo`: PPO and PPO-ptx against a reward model (paper section 3.5, C.4, eq. 2).
 
-Sources of defaults that the paper does not state: S = Stiennon et al. 2020, Z = Ziegler et al. 2019.
+Sources of defaults that the paper does not state: S = Stiennon et al. 2020, Z = Ziegler et al.
+2019.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class PPOConfig(TrainConfig):
     missing_eos_value: float = 1.0
     """The fixed score is minus this; the penalty is this."""
     ema_decay: float = Field(default=0.992, ge=0, lt=1)
-    """Moving average of policy weights, per optimizer step, exported as the model (paper: 0.992)."""
+    """Decay of the average of policy weights that is exported, per optimizer step (paper: 0.992)."""
     ptx_coef: float = Field(default=0.0, ge=0)
     """gamma of eq. 2 on the mean pretraining loss per token; 0 is plain PPO (paper: 27.8)."""
     ptx_ratio: float = Field(default=8.0, gt=0)

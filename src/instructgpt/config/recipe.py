@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from instructgpt.config.load import did_you_mean
+from instructgpt.config.references import find_references
 from instructgpt.config.yaml12 import Settings, read_yaml
 from instructgpt.errors import ConfigError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_REFERENCE = re.compile(r"@(?P<stage>[^/]+)(?:/(?P<path>.*))?")
+_STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TOP_KEYS = ("name", "seed", "stages")
 # Folders that a recipe's root directory holds besides its stages.
 _RESERVED = ("stale",)
@@ -77,32 +76,6 @@ def derive_seed(recipe_seed: int, stage_name: str) -> int:
     return int.from_bytes(digest[:4], "big") % 2**31
 
 
-def find_references(value: Any, key: str = "") -> Iterator[tuple[str, str, str]]:
-    """(dotted key, stage name, path) of every '@stage/path' in a tree of settings."""
-    if isinstance(value, str):
-        match = _REFERENCE.fullmatch(value)
-        if match:
-            yield key, match["stage"], match["path"] or ""
-    elif isinstance(value, Mapping):
-        for name, below in value.items():
-            yield from find_references(below, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple):
-        for below in value:
-            yield from find_references(below, key)
-
-
-def resolve_references(value: Any, root: Path) -> Any:
-    """`value` with every '@stage/path' replaced by the path below `root`."""
-    if isinstance(value, str):
-        match = _REFERENCE.fullmatch(value)
-        return str(root / match["stage"] / (match["path"] or "")) if match else value
-    if isinstance(value, Mapping):
-        return {name: resolve_references(below, root) for name, below in value.items()}
-    if isinstance(value, list | tuple):
-        return [resolve_references(below, root) for below in value]
-    return value
-
-
 def check_references(section: Section, earlier: list[str], all_names: list[str]) -> None:
     """Every '@stage' in `section` must be one of `earlier`. Errors: ConfigError."""
     for key, stage, path in find_references(section.settings.values):
@@ -120,8 +93,8 @@ def check_references(section: Section, earlier: list[str], all_names: list[str])
 
 def _section(name: str, stages: Settings) -> Section:
     where = stages.origin(name)
-    if not _NAME.fullmatch(name) or name in _RESERVED:
-        raise ConfigError(f"{where}: a stage's name uses a-z, 0-9, - and _, got '{name}'")
+    if not _STAGE_NAME.fullmatch(name) or name in _RESERVED:
+        raise ConfigError(f"{where}: a stage's name uses a-z, 0-9 and _, got '{name}'")
     values = stages.values[name]
     if values is None:
         values = {}

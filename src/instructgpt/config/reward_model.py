@@ -31,7 +31,7 @@ class RewardModelConfig(TrainConfig):
     batch_size: int = Field(default=64, gt=0)
     """Prompts per optimizer step, each with all its comparisons (paper: 64)."""
     normaliser: Literal["valid_pairs", "all_pairs"] = "valid_pairs"
-    """What a prompt's summed pair losses are divided by when there are ties: pairs left, or C(K,2)."""
+    """What a prompt's summed pair losses are divided by: pairs without ties, or C(K,2)."""
     max_tokens: int | None = Field(default=None, gt=0)
     """Longer prompt + completion are dropped and counted; default: the model's context."""
     optim: OptimConfig = OptimConfig(lr=9e-6)

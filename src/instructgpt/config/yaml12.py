@@ -39,12 +39,10 @@ class Settings:
         return Settings(values, origins)
 
     def origin(self, key: str) -> str | None:
-        """Where `key`, or the nearest thing that contains it, was written."""
-        while key:
-            if key in self.origins:
-                return self.origins[key]
+        """Where `key`, or the nearest thing that contains it, was written; "" is the whole."""
+        while key and key not in self.origins:
             key = key.rpartition(".")[0]
-        return None
+        return self.origins.get(key)
 
 
 class _Loader(yaml.SafeLoader):
@@ -90,11 +88,11 @@ def read_yaml(path: Path) -> Settings:
     try:
         node = loader.get_single_node()
         if node is None:
-            return Settings()
+            return Settings(origins={"": str(path)})
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{path}: expected `key: value` lines at the top")
         origins = _origins(node, str(path), loader)
-        return Settings(loader.construct_document(node), origins)
+        return Settings(loader.construct_document(node), {"": str(path), **origins})
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from None

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from instructgpt.errors import RunDirError
+from instructgpt.errors import InstructGPTError, RunDirError
 
 # Conditions of the machine rather than mistakes in the program.
 _DISK_ERRNOS = {
@@ -55,9 +55,7 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
 
 
 @contextmanager
-def publish_directory(
-    destination: str | Path, marker: str = "instructgpt.json"
-) -> Iterator[Path]:
+def publish_directory(destination: str | Path, marker: str = "instructgpt.json") -> Iterator[Path]:
     """A temporary directory to fill; on success it becomes `destination`, on failure it is gone.
 
     An existing `destination` is replaced if it is empty or holds a file called `marker`: that is
@@ -102,7 +100,8 @@ def is_leftover(name: str) -> bool:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Create `path` with `data` and wait until the disk has it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags, 0o666)
     try:
         write_all(descriptor, data)
         os.fsync(descriptor)
@@ -133,26 +132,22 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full, read-only or forbidden disk into one RunDirError line that names `path`."""
     try:
         yield
-    except RunDirError:
+    except InstructGPTError:
         raise
     except BaseException as error:
-        number = _disk_errno(error)
+        number = _disk_errno(error) or _disk_errno(error.__cause__)
         if number is None:
             raise
         raise RunDirError(_explain(path, number)) from error
 
 
-def _disk_errno(error: BaseException) -> int | None:
-    """The system error behind `error`; libraries in Rust and C++ hide it in their message."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _DISK_ERRNOS:
-            return cause.errno
-        match = re.search(r"\(os error (\d+)\)", str(cause))
-        if match and int(match[1]) in _DISK_ERRNOS:
-            return int(match[1])
-        cause = cause.__cause__ or cause.__context__
-    return None
+def _disk_errno(error: BaseException | None) -> int | None:
+    """The system error behind `error`; libraries written in Rust put it in their message."""
+    number = error.errno if isinstance(error, OSError) else None
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    if number is None and match:
+        number = int(match[1])
+    return number if number in _DISK_ERRNOS else None
 
 
 def _explain(path: Path, number: int) -> str:

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from instructgpt.errors import CheckpointError
 from instructgpt.storage.atomic import publish_directory, write_durably
@@ -141,7 +141,7 @@ def _write_state(path: Path, state: dict[str, Any]) -> tuple[int, str]:
     with open(path, "xb") as file:
         hashing = _HashingFile(file)
         try:
-            torch.save(state, hashing)
+            torch.save(state, cast(BinaryIO, hashing))
         except RuntimeError:
             # torch reports a failed write as its own error and loses the reason
             if hashing.error is not None:

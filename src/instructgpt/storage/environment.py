@@ -6,11 +6,12 @@ import os
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("instructgpt", "torch", "transformers", "numpy")
+_PACKAGES = ("torch", "transformers", "numpy")
 _COMMAND_SECONDS = 10
 
 
@@ -52,6 +53,11 @@ def describe_source() -> dict[str, Any] | None:
     return {"revision": revision, "dirty": bool(changes)}
 
 
+def utc_now() -> str:
+    """The time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 def package_version(name: str) -> str | None:
     """The installed version of a package, without importing it; None if it is not installed."""
     try:
@@ -62,7 +68,7 @@ def package_version(name: str) -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """Output of a git command; None when it fails or there is no git."""
-    return _output("git", "-C", str(folder), *arguments)
+    return _output("git", "--no-optional-locks", "-C", str(folder), *arguments)
 
 
 def _output(*command: str) -> str | None:

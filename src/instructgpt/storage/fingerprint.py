@@ -38,16 +38,16 @@ def fingerprint_json(value: Any) -> str:
 def canonical_json(value: Any) -> str:
     """One text per value: sorted keys, no spaces, tuples as lists.
 
-    Errors: ConfigError for NaN and infinities, which JSON cannot hold.
+    Errors: ConfigError for NaN, infinities and half characters, which JSON in UTF-8 cannot hold.
     """
     try:
-        return json.dumps(
+        text = json.dumps(
             value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
         )
+        text.encode()
     except ValueError as error:
-        raise ConfigError(f"settings must be finite numbers, texts, lists and maps: {error}") from (
-            error
-        )
+        raise ConfigError(f"settings and records must be valid JSON in UTF-8: {error}") from error
+    return text
 
 
 def _fingerprint_tree(root: Path) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from instructgpt.errors import RunDirError
 from instructgpt.storage.atomic import disk_errors, write_all
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
@@ -71,7 +72,7 @@ def _describe(descriptor: int) -> str:
         return "another process"
 
 
-if os.name == "nt":
+if sys.platform == "win32":
 
     def _try_lock(descriptor: int) -> bool:
         os.lseek(descriptor, _LOCKED_OFFSET, os.SEEK_SET)

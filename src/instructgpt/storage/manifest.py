@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from instructgpt.storage.environment import (
-    describe_environment,
-    describe_source,
-    package_version,
-)
-from instructgpt.storage.fingerprint import canonical_json, fingerprint_json
+import yaml
 
+from instructgpt import __version__
+from instructgpt.errors import RunDirError
+from instructgpt.storage.atomic import atomic_write, is_leftover
+from instructgpt.storage.environment import describe_environment, describe_source, utc_now
+from instructgpt.storage.fingerprint import canonical_json, fingerprint_json
+from instructgpt.storage.lock import LOCK_NAME
+
+MANIFEST = "manifest.json"
+DONE = "done.json"
 _IDENTITY_KEYS = ("stage", "config", "seed", "parents", "version")
 _SHORT = 40
 _NAMED_DIFFERENCES = 3
@@ -32,9 +36,10 @@ def describe_identity(
         "config": dict(config),
         "seed": seed,
         "parents": dict(parents),
-        "version": package_version("instructgpt"),
+        "version": __version__,
     }
-    normalised: dict[str, Any] = json.loads(canonical_json(identity))
+    canonical_json(identity)  # refuses what JSON cannot hold
+    normalised: dict[str, Any] = json.loads(json.dumps(identity))
     return normalised
 
 
@@ -79,9 +84,77 @@ def name_differences(manifest: Mapping[str, Any], identity: Mapping[str, Any]) -
     return ", ".join(parts[:_NAMED_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
 
 
-def utc_now() -> str:
-    """The time as ISO 8601 in UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def start_or_resume(root: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of the run in `root`, written if it is new or goes on; `root` is locked.
+
+    Errors: RunDirError when the run has another identity, or `root` is no place for a run.
+    """
+    refuse_foreign(root)
+    if not (root / MANIFEST).exists():
+        manifest = new_manifest(identity)
+        write_json(root / MANIFEST, manifest)
+    else:
+        manifest = read_manifest(root)
+        _refuse_other_identity(root, manifest, identity)
+        if not (root / DONE).exists():
+            manifest = resumed_manifest(manifest)
+            write_json(root / MANIFEST, manifest)
+    if not (root / "config.yaml").exists():
+        text = yaml.safe_dump(manifest["config"], allow_unicode=True, sort_keys=False)
+        atomic_write(root / "config.yaml", text)
+    return manifest
+
+
+def refuse_foreign(root: Path) -> None:
+    """A directory with other people's files in it is not ours to write in, let alone to empty.
+
+    Errors: RunDirError for a file, and for a directory that is neither a run nor empty.
+    """
+    if not root.is_dir():
+        raise RunDirError(f"'{root}' is a file; choose another path for the run")
+    if (root / MANIFEST).exists():
+        return
+    names = [entry.name for entry in root.iterdir()]
+    foreign = [name for name in names if name != LOCK_NAME and not is_leftover(name)]
+    if foreign:
+        raise RunDirError(
+            f"'{root}' is not a run directory (no {MANIFEST}) and holds '{min(foreign)}'; choose "
+            "another path for the run"
+        )
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """The manifest of the run in `root`. Errors: RunDirError when there is no run."""
+    path = root / MANIFEST
+    if not path.is_file():
+        raise RunDirError(f"'{root}' is not a run directory (no {MANIFEST})")
+    return read_json(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One of a run's own JSON files. Errors: RunDirError when it is damaged."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunDirError(
+            f"'{path}' is damaged ({error}); remove '{path.parent}' to start this stage again"
+        ) from error
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one of a run's own JSON files, atomically and in a form that people read."""
+    atomic_write(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def _refuse_other_identity(root: Path, manifest: dict[str, Any], identity: dict[str, Any]) -> None:
+    differences = name_differences(manifest, identity)
+    if differences:
+        state = "a finished" if (root / DONE).exists() else "an unfinished"
+        raise RunDirError(
+            f"'{root}' holds {state} run with other settings ({differences}); choose another "
+            "directory, go back to those settings, or remove it to start again"
+        )
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,17 +1,16 @@
 """The directory of one stage's run: the unit of truth, safe against kill -9 at any moment.
 
-    config.yaml      the resolved settings; can be run again
-    manifest.json    stage, settings, seed, parents, environment, source revision, fingerprint
-    metrics.jsonl    deterministic numbers only: a resumed run writes the same bytes
-    timings.jsonl    everything that a clock decides
-    checkpoints/     what the run continues from
-    model/           the result of a training stage, a plain Hugging Face directory
-    done.json        written last: fingerprint, summary, seconds
+config.yaml      the resolved settings; can be run again
+manifest.json    stage, settings, seed, parents, environment, source revision, fingerprint
+metrics.jsonl    deterministic numbers only: a resumed run writes the same bytes
+timings.jsonl    everything that a clock decides
+checkpoints/     what the run continues from
+model/           the result of a training stage, a plain Hugging Face directory
+done.json        written last: fingerprint, summary, seconds
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -19,23 +18,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import yaml
-
 from instructgpt.errors import RunDirError
-from instructgpt.storage.atomic import atomic_write, clean_leftovers, disk_errors, is_leftover
+from instructgpt.storage.atomic import clean_leftovers, disk_errors
 from instructgpt.storage.checkpoints import Checkpoints
+from instructgpt.storage.environment import utc_now
 from instructgpt.storage.lock import LOCK_NAME, DirectoryLock
 from instructgpt.storage.manifest import (
+    DONE,
+    MANIFEST,
     describe_identity,
-    name_differences,
     new_manifest,
-    resumed_manifest,
-    utc_now,
+    read_json,
+    read_manifest,
+    refuse_foreign,
+    start_or_resume,
+    write_json,
 )
 from instructgpt.storage.metric_log import MetricLog, finite
-
-_MANIFEST = "manifest.json"
-_DONE = "done.json"
 
 
 class RunDir:
@@ -91,7 +90,7 @@ class RunDir:
         lock = DirectoryLock(root)
         try:
             clean_leftovers(root)
-            run = cls(root, _start_or_resume(root, identity), lock, keep)
+            run = cls(root, start_or_resume(root, identity), lock, keep)
             run._prepare_logs()
         except BaseException:
             lock.release()
@@ -101,7 +100,7 @@ class RunDir:
     @classmethod
     def view(cls, path: str | Path) -> RunDir:
         """Read a run, finished or not, without locking it. Errors: RunDirError if it is none."""
-        return cls(Path(path), _read_manifest(Path(path)))
+        return cls(Path(path), read_manifest(Path(path)))
 
     @staticmethod
     def discard(path: str | Path) -> None:
@@ -112,12 +111,13 @@ class RunDir:
         root = Path(path)
         if not root.exists():
             return
-        _refuse_foreign(root)
+        refuse_foreign(root)
         lock = DirectoryLock(root)
         try:
-            # the manifest goes last: until then the directory is still recognised as a run
+            # killed halfway, it must look neither finished nor like somebody else's directory
+            order = {DONE: 0, MANIFEST: 2}
             entries = [entry for entry in root.iterdir() if entry.name != LOCK_NAME]
-            for entry in sorted(entries, key=lambda entry: entry.name == _MANIFEST):
+            for entry in sorted(entries, key=lambda entry: order.get(entry.name, 1)):
                 with disk_errors(entry):
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         finally:
@@ -163,13 +163,13 @@ class RunDir:
     @property
     def done(self) -> dict[str, Any] | None:
         """`{fingerprint, summary, seconds, finished}` of a finished run, else None."""
-        path = self.path(_DONE)
-        return _read_json(path) if path.exists() else None
+        path = self.path(DONE)
+        return read_json(path) if path.exists() else None
 
     @property
     def is_done(self) -> bool:
         """Whether the run is finished."""
-        return self.path(_DONE).exists()
+        return self.path(DONE).exists()
 
     @property
     def seconds(self) -> float:
@@ -243,7 +243,7 @@ class RunDir:
         environment = {**self.manifest["environment"], **facts}
         self.manifest = {**self.manifest, "environment": environment}
         if self.writes:
-            _write_json(self.path(_MANIFEST), self.manifest)
+            write_json(self.path(MANIFEST), self.manifest)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Declare the run finished with `summary` (JSON values; NaN becomes null)."""
@@ -258,7 +258,7 @@ class RunDir:
             "seconds": self.seconds,
             "finished": utc_now(),
         }
-        _write_json(self.path(_DONE), done)
+        write_json(self.path(DONE), done)
 
     def _prepare_logs(self) -> None:
         """Without a checkpoint the work starts again, so rows of a killed attempt must go."""
@@ -288,69 +288,3 @@ class RunDir:
     def _refuse_finished(self) -> None:
         if self.is_done:
             raise RunDirError(f"'{self.root}' is finished; remove it to run its stage again")
-
-
-def _start_or_resume(root: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of the run in `root`, written if it is new or goes on."""
-    _refuse_foreign(root)
-    if not (root / _MANIFEST).exists():
-        manifest = new_manifest(identity)
-        _write_json(root / _MANIFEST, manifest)
-    else:
-        manifest = _read_manifest(root)
-        _refuse_other_identity(root, manifest, identity)
-        if not (root / _DONE).exists():
-            manifest = resumed_manifest(manifest)
-            _write_json(root / _MANIFEST, manifest)
-    if not (root / "config.yaml").exists():
-        text = yaml.safe_dump(manifest["config"], allow_unicode=True, sort_keys=False)
-        atomic_write(root / "config.yaml", text)
-    return manifest
-
-
-def _refuse_foreign(root: Path) -> None:
-    """A directory with other people's files in it is not ours to write in, let alone to empty."""
-    if not root.is_dir():
-        raise RunDirError(f"'{root}' is a file; choose another path for the run")
-    if (root / _MANIFEST).exists():
-        return
-    names = [entry.name for entry in root.iterdir()]
-    foreign = [name for name in names if name != LOCK_NAME and not is_leftover(name)]
-    if foreign:
-        raise RunDirError(
-            f"'{root}' is not a run directory (no {_MANIFEST}) and holds '{min(foreign)}'; choose "
-            "another path for the run"
-        )
-
-
-def _refuse_other_identity(
-    root: Path, manifest: dict[str, Any], identity: dict[str, Any]
-) -> None:
-    differences = name_differences(manifest, identity)
-    if differences:
-        state = "a finished" if (root / _DONE).exists() else "an unfinished"
-        raise RunDirError(
-            f"'{root}' holds {state} run with other settings ({differences}); choose another "
-            "directory, go back to those settings, or remove it to start again"
-        )
-
-
-def _read_manifest(root: Path) -> dict[str, Any]:
-    path = root / _MANIFEST
-    if not path.is_file():
-        raise RunDirError(f"'{root}' is not a run directory (no {_MANIFEST})")
-    return _read_json(path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunDirError(
-            f"'{path}' is damaged ({error}); remove '{path.parent}' to start this stage again"
-        ) from error
-    return value
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    atomic_write(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")

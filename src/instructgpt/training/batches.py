@@ -1,4 +1,4 @@
-"""Which examples a step sees: a function of (seed, step) alone, so resuming needs no saved cursor."""
+"""Which examples a step sees: a function of seed and step, so resuming needs no saved cursor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of rollouts: by token ids where policy and reward model share a tokenizer, else by text."""
+"""Scores of rollouts: by token ids where the tokenizers are the same, else by text."""
 
 from __future__ import annotations
 

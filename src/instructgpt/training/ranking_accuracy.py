@@ -85,7 +85,7 @@ class RankingAccuracy:
         }
 
     def _by_margin(self) -> dict[str, Any]:
-        """Accuracy in quarters of |score difference|: a calibrated model errs where it is unsure."""
+        """Accuracy in quarters of |score gap|: a calibrated model errs where it is unsure."""
         ordered = sorted(self.pairs, key=lambda p: abs(p.margin))
         cuts = [round(len(ordered) * q / 4) for q in range(5)]
         return {f"quarter_{q + 1}": self._rate(ordered[cuts[q] : cuts[q + 1]]) for q in range(4)}

@@ -1,4 +1,4 @@
-"""One optimizer step: accumulate, sum over ranks, check, clip, step. The only place that does it."""
+"""One optimizer step: accumulate, sum over ranks, check, clip, step; done nowhere else."""
 
 from __future__ import annotations
 

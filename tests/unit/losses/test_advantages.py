@@ -146,7 +146,12 @@ def test_extra_padding_and_its_content_change_nothing() -> None:
 def test_half_precision_gives_float32(dtype: torch.dtype) -> None:
     rewards_BT, values_BT, mask_BT = (x.to(dtype) if x.is_floating_point() else x for x in ragged())
     shaped_BT = advantages.shape_rewards(rewards_BT[:, 0], values_BT, mask_BT, beta=0.02)
-    outputs = (shaped_BT, *advantages.gae(rewards_BT, values_BT, mask_BT, gamma=1.0, lam=0.95))
+    ruled_B = advantages.apply_missing_eos(rewards_BT[:, 0], mask_BT[:, 0], "none", 0.0)
+    outputs = (
+        ruled_B,
+        shaped_BT,
+        *advantages.gae(rewards_BT, values_BT, mask_BT, gamma=1.0, lam=0.95),
+    )
     assert all(x.dtype == torch.float32 for x in outputs)
 
 

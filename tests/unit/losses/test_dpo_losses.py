@@ -77,18 +77,37 @@ def test_ipo_has_its_minimum_at_the_target_margin() -> None:
 def test_a_ranking_of_k_completions_counts_as_one_prompt(loss_name: str) -> None:
     loss_function = getattr(dpo, loss_name)
     logprobs_N, _, ref_logprobs_N, _ = batch(6)
-    ranks = [[2, 1, 3, 3], [1, 2]]
-    whole = reward_model.ranking_pairs(ranks)
+    pairs = reward_model.ranking_pairs([[2, 1, 3, 3], [1, 2]])
+    columns = (
+        logprobs_N[pairs.winner_P],
+        logprobs_N[pairs.loser_P],
+        ref_logprobs_N[pairs.winner_P],
+        ref_logprobs_N[pairs.loser_P],
+    )
+    # Five pairs of the first prompt (one tie is dropped), then the only one of the second.
+    alone = [loss_function(*(x[[p]] for x in columns), BETA, 1)[0].item() for p in range(6)]
+    loss, _ = loss_function(*columns, BETA, pairs.num_prompts, weight_P=pairs.weight_P)
+    assert loss.item() == pytest.approx((sum(alone[:5]) / 5 + alone[5]) / 2)
 
-    def loss_of(pairs: reward_model.RankingPairs, first: int, prompts: int) -> float:
-        winner_P, loser_P = pairs.winner_P + first, pairs.loser_P + first
-        sides = (logprobs_N[winner_P], logprobs_N[loser_P])
-        ref_sides = (ref_logprobs_N[winner_P], ref_logprobs_N[loser_P])
-        loss, _ = loss_function(*sides, *ref_sides, BETA, prompts, weight_P=pairs.weight_P)
-        return loss.item()
 
-    alone = [loss_of(reward_model.ranking_pairs(ranks[i : i + 1]), 4 * i, 1) for i in range(2)]
-    assert loss_of(whole, 0, whole.num_prompts) == pytest.approx(sum(alone) / 2)
+@pytest.mark.parametrize("loss_name", ["dpo_loss", "ipo_loss"])
+def test_metrics_are_weighted_means_of_the_implicit_rewards(loss_name: str) -> None:
+    weights = [0.5, 0.5, 1.0, 0.25, 0.25, 0.5]
+    chosen, rejected = [], []
+    for c, r, ref_c, ref_r in zip(*(x.tolist() for x in batch()), strict=True):
+        chosen.append(BETA * (c - ref_c))
+        rejected.append(BETA * (r - ref_r))
+    expected = {
+        "chosen_reward": chosen,
+        "rejected_reward": rejected,
+        "margin": [c - r for c, r in zip(chosen, rejected, strict=True)],
+        "accuracy": [float(c > r) for c, r in zip(chosen, rejected, strict=True)],
+    }
+    _, metrics = getattr(dpo, loss_name)(*batch(), BETA, 3, weight_P=torch.tensor(weights))
+    assert metrics.keys() == expected.keys()
+    for name, values in expected.items():
+        mean = sum(w * x for w, x in zip(weights, values, strict=True)) / 3
+        assert metrics[name].item() == pytest.approx(mean), name
 
 
 @pytest.mark.parametrize("loss_name", ["dpo_loss", "ipo_loss"])

@@ -37,14 +37,15 @@ def test_logprob_at_the_sampling_temperature() -> None:
         assert got_BT[0, 1].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_position_t_describes_token_t() -> None:
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.0])
+def test_position_t_describes_token_t(temperature: float) -> None:
     logits_BTV, token_ids_BT = random_batch()
-    got_BT = logprobs.token_logprobs(logits_BTV, token_ids_BT, 0.7)
+    got_BT = logprobs.token_logprobs(logits_BTV, token_ids_BT, temperature)
     assert got_BT.shape == token_ids_BT.shape
     for b, row in enumerate(token_ids_BT.tolist()):
         assert got_BT[b, 0].item() == 0.0
         for t in range(1, len(row)):
-            expected = naive_logprobs(logits_BTV[b, t - 1].tolist(), 0.7)[row[t]]
+            expected = naive_logprobs(logits_BTV[b, t - 1].tolist(), temperature)[row[t]]
             assert got_BT[b, t].item() == pytest.approx(expected, abs=1e-10)
 
 
@@ -65,6 +66,7 @@ def test_entropy_in_nats() -> None:
 def test_entropy_uses_the_temperature_and_stands_where_the_token_was_drawn() -> None:
     logits_BTV, _ = random_batch()
     got_BT = logprobs.token_entropy(logits_BTV, 0.5)
+    assert got_BT.shape == logits_BTV.shape[:2]
     for b in range(logits_BTV.shape[0]):
         assert got_BT[b, 0].item() == 0.0
         for t in range(1, logits_BTV.shape[1]):

@@ -1,0 +1,78 @@
+"""Pairs: `chosen` and `rejected` answers, with the prompt beside them or inside them."""
+
+from __future__ import annotations
+
+from instructgpt.data.formats.alpaca import KEYS as ALPACA_KEYS
+from instructgpt.data.formats.alpaca import alpaca_prompt
+from instructgpt.data.formats.base import Format, Row, RowError, has, prompt_details
+from instructgpt.data.formats.conversation import (
+    check_answer,
+    check_candidates,
+    check_prompt,
+    read_messages,
+    split_dialogue,
+)
+from instructgpt.data.formats.prompt_completion import read_turns
+from instructgpt.data.records import Prompt, Ranking
+
+_ANSWERS = ("chosen", "rejected")
+
+
+def _ranking(row: Row) -> list[Ranking]:
+    prompt, chosen, rejected = _read(row)
+    if chosen.strip() == rejected.strip():
+        raise RowError("chosen and rejected are the same")
+    return [Ranking(prompt, check_candidates((chosen, rejected)), (1, 2))]
+
+
+def _prompt(row: Row) -> list[Prompt]:
+    return [_read(row)[0]]
+
+
+def _read(row: Row) -> tuple[Prompt, str, str]:
+    prompt = _stated_prompt(row)
+    prompts, answers = [], []
+    for key in _ANSWERS:
+        implied, answer = _candidate(row, key, prompt)
+        prompts.append(implied)
+        answers.append(answer)
+    if prompts[0].messages != prompts[1].messages:
+        raise RowError("prompt differs between chosen and rejected")
+    return prompts[0], answers[0], answers[1]
+
+
+def _stated_prompt(row: Row) -> Prompt | None:
+    if "prompt" in row:
+        return Prompt(read_turns(row), **prompt_details(row, ("prompt", *_ANSWERS)))
+    if "instruction" in row:
+        return alpaca_prompt(row, *_ANSWERS)
+    return None
+
+
+def _candidate(row: Row, key: str, prompt: Prompt | None) -> tuple[Prompt, str]:
+    """The prompt and the answer of one side.
+
+    A list of messages may be the answer alone or the whole dialogue; a whole dialogue must begin
+    with the stated prompt, where one is stated.
+    """
+    if isinstance(row[key], str):
+        if prompt is None:
+            raise RowError("no prompt beside chosen and rejected")
+        return prompt, check_answer(row[key])
+    turns = read_messages(row[key], key)
+    if prompt is None:
+        context, answer = split_dialogue(turns)
+        details = prompt_details(row, (*_ANSWERS, *ALPACA_KEYS))
+        return Prompt(check_prompt(context), **details), answer
+    if turns[:-1] and turns[:-1] != prompt.messages:
+        raise RowError(f"the dialogue in {key!r} does not begin with the prompt")
+    _context, answer = split_dialogue((*prompt.messages, *turns[-1:]))
+    return prompt, answer
+
+
+PREFERENCE = Format(
+    name="preference",
+    shape="prompt? or instruction?, chosen, rejected: strings or lists of messages",
+    matches=lambda row: has(row, "chosen", str, list) and has(row, "rejected", str, list),
+    parsers={Prompt: _prompt, Ranking: _ranking},
+)

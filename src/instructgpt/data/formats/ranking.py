@@ -1,0 +1,56 @@
+"""K-way rankings: a prompt, its `completions`, and `ranks` (equal = tie) or `ranking` in groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from instructgpt.data.formats.base import Format, Row, RowError, has, prompt_details
+from instructgpt.data.formats.conversation import check_candidates
+from instructgpt.data.formats.prompt_completion import read_answer, read_turns
+from instructgpt.data.records import Prompt, Ranking
+
+_USED = ("prompt", "completions", "ranks", "ranking", "labeler")
+
+
+def ranks_from_groups(groups: Any, num_completions: int) -> tuple[int, ...]:
+    """Ranks from groups of indices from 0, best group first: [[1], [0, 2]] -> (2, 1, 2)."""
+    ranks = [0] * num_completions
+    if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
+        raise RowError("'ranking' is not a list of groups of indices, such as [[1], [0, 2]]")
+    for rank, group in enumerate(groups, start=1):
+        for index in group:
+            if type(index) is not int or not 0 <= index < num_completions or ranks[index]:
+                raise RowError(f"'ranking' must name each of 0..{num_completions - 1} once")
+            ranks[index] = rank
+    if 0 in ranks:
+        raise RowError(f"'ranking' must name each of 0..{num_completions - 1} once")
+    return tuple(ranks)
+
+
+def _prompt(row: Row) -> list[Prompt]:
+    return [Prompt(read_turns(row), **prompt_details(row, _USED))]
+
+
+def _ranking(row: Row) -> list[Ranking]:
+    answers = [read_answer(value, "completions") for value in row["completions"]]
+    completions = check_candidates(answers)
+    if ("ranks" in row) == ("ranking" in row):
+        raise RowError("needs either 'ranks' or 'ranking'")
+    if "ranking" in row:
+        ranks = ranks_from_groups(row["ranking"], len(completions))
+    elif isinstance(row["ranks"], list):
+        ranks = tuple(row["ranks"])
+    else:
+        raise RowError("'ranks' is not a list")
+    try:
+        return [Ranking(_prompt(row)[0], completions, ranks, labeler=row.get("labeler"))]
+    except ValueError as error:
+        raise RowError(str(error)) from error
+
+
+RANKING = Format(
+    name="ranking",
+    shape="prompt, completions, ranks (1 = best, equal = tie) or ranking ([[1], [0, 2]])",
+    matches=lambda row: has(row, "prompt", str, list) and has(row, "completions", list),
+    parsers={Prompt: _prompt, Ranking: _ranking},
+)

@@ -1,0 +1,256 @@
+"""Stage `evaluate`: every model answers the same held-out prompts, and the answers are compared.
+
+Writes `evaluation.json` (all numbers) and `completions.jsonl` (every answer, side by side with its
+verdicts). A model whose answers are complete is not asked again after an interruption.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from instructgpt.config.evaluate import EvaluateConfig
+from instructgpt.data.jsonl import write_jsonl
+from instructgpt.data.readers import load_demonstrations, load_prompts
+from instructgpt.data.records import Prompt
+from instructgpt.distributed.world import World
+from instructgpt.errors import DataError
+from instructgpt.evaluation.answering import Answering, ModelRecord
+from instructgpt.evaluation.answers import Answer, read_answers, write_answers
+from instructgpt.evaluation.conditions import GREEDY, RESAMPLED, SAMPLED
+from instructgpt.evaluation.curves import ppo_curve
+from instructgpt.evaluation.gold import GoldJudge, MicroworldGold
+from instructgpt.evaluation.summarize import (
+    Preference,
+    answer_win_rate,
+    describe_answers,
+    text_metrics,
+)
+from instructgpt.progress import progress
+from instructgpt.storage.atomic import atomic_write
+from instructgpt.storage.run_dir import RunDir
+
+logger = logging.getLogger(__name__)
+
+JUDGE_NOTES: dict[Preference, str] = {
+    "gold": "The world's gold score decides; no model saw it.",
+    "judge_reward_model": "A second reward model decides, which no policy was trained against.",
+    "reward_model": "The reward model that policies were trained against decides: it flatters them. "
+    "Read these win rates as progress on the objective, not as preference.",
+}
+
+
+def run(config: EvaluateConfig, run: RunDir) -> dict[str, Any]:
+    """Answer, measure, compare; returns the headline numbers."""
+    world = World.from_launcher()
+    gold = MicroworldGold(config.world) if config.world is not None else None
+    prompts, left_out = _unseen_prompts(config)
+    answering = Answering(config, prompts, gold, world)
+    left_out["too_long"] = len(prompts) - len(answering.prompts)
+    records = _answer_all(config, run, answering, world)
+    if not world.is_main:
+        return {}
+    evaluation = {
+        "reference": config.reference,
+        "temperature": config.sampling.temperature,
+        "judge": preference_of(config),
+        "judge_note": JUDGE_NOTES[preference_of(config)],
+        "prompts": {"count": len(answering.prompts), "left_out": left_out},
+        **compare_models(config, answering.prompts, records, _reference_texts(config)),
+        "curves": _curves(config, records, gold),
+    }
+    _write(run, evaluation, answering.prompts, records)
+    return headline(evaluation)
+
+
+def preference_of(config: EvaluateConfig) -> Preference:
+    """Who decides win rates: the gold score, else an independent reward model, else the trained-on."""
+    if config.gold is not None:
+        return "gold"
+    return "judge_reward_model" if config.judge_reward_model is not None else "reward_model"
+
+
+def compare_models(
+    config: EvaluateConfig,
+    prompts: Sequence[Prompt],
+    records: Mapping[str, ModelRecord],
+    references: dict[str, str],
+) -> dict[str, Any]:
+    """`models` and `controls` of evaluation.json."""
+    judge = preference_of(config)
+    answers = {name: _by_condition(record.answers) for name, record in records.items()}
+    ours = answers[config.reference]
+
+    def rate(first: Sequence[Answer], second: Sequence[Answer]) -> dict[str, Any]:
+        return answer_win_rate(prompts, first, second, judge).to_dict()
+
+    models = {}
+    for name, found in answers.items():
+        record = records[name]
+        # best-of-n has no greedy mode: its choice stands against the reference's greedy answer
+        greedy = found.get(GREEDY, found[SAMPLED])
+        opponent = ours[RESAMPLED] if name == config.reference else ours[SAMPLED]
+        models[name] = {
+            "kind": record.kind,
+            "win_rate": {
+                "sampled": rate(found[SAMPLED], opponent),
+                "greedy": rate(greedy, ours[GREEDY]),
+                "sampled_vs_greedy": rate(found[SAMPLED], ours[GREEDY]),
+            },
+            "conditions": {
+                condition: {
+                    **describe_answers(prompts, rows),
+                    "text": text_metrics(prompts, rows, references),
+                }
+                for condition, rows in found.items()
+            },
+            "kl": _kl(record),
+            "pretraining_loss": record.pretraining_loss,
+        }
+        if record.kl is None:
+            models[name]["kl"] = models[name]["conditions"][SAMPLED]["kl"]
+    controls = {
+        condition: rate(rows, ours[SAMPLED])
+        for condition, rows in ours.items()
+        if condition != SAMPLED
+    }
+    return {"models": models, "controls": controls}
+
+
+def headline(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes into done.json and the closing table: win rates, tax, KL and length per model."""
+    table = {}
+    for name, model in evaluation["models"].items():
+        sampled = model["conditions"][SAMPLED]
+        table[name] = {
+            "win_rate_sampled": _bounds(model["win_rate"]["sampled"]),
+            "win_rate_greedy": _bounds(model["win_rate"]["greedy"]),
+            "ok_sampled": sampled["ok"] and sampled["ok"]["overall"]["value"],
+            "pretraining_loss": model["pretraining_loss"],
+            "kl": model["kl"] and model["kl"]["value"],
+            "length": sampled["length"]["value"],
+        }
+    return {
+        "reference": evaluation["reference"],
+        "judge": evaluation["judge"],
+        "prompts": evaluation["prompts"]["count"],
+        "models": table,
+    }
+
+
+def _answer_all(
+    config: EvaluateConfig, run: RunDir, answering: Answering, world: World
+) -> dict[str, ModelRecord]:
+    records = {}
+    with progress("evaluate", total=len(config.models), unit="model") as bar:
+        for index, name in enumerate(config.models):
+            record = _read_record(run, name)
+            if record is None:
+                record = answering(name)
+                if world.is_main:
+                    _write_record(run, name, record)
+            # answered at another time or now, the clock's part belongs to the timings alone
+            run.log_timing(index, record.timing)
+            world.barrier()
+            records[name] = record
+            bar.advance(1)
+    return records
+
+
+def _read_record(run: RunDir, name: str) -> ModelRecord | None:
+    """What an earlier, interrupted process has finished; the second file is written last."""
+    path = run.path("models", f"{name}.json")
+    if not path.exists():
+        return None
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    return ModelRecord(read_answers(run.path("answers", f"{name}.jsonl")), **facts)
+
+
+def _write_record(run: RunDir, name: str, record: ModelRecord) -> None:
+    write_answers(run.path("answers", f"{name}.jsonl"), record.answers)
+    facts = {
+        "kind": record.kind,
+        "pretraining_loss": record.pretraining_loss,
+        "kl": record.kl,
+        "curve": record.curve,
+        "timing": record.timing,
+    }
+    atomic_write(run.path("models", f"{name}.json"), _json(facts))
+
+
+def _write(
+    run: RunDir,
+    evaluation: dict[str, Any],
+    prompts: Sequence[Prompt],
+    records: Mapping[str, ModelRecord],
+) -> None:
+    rows = [
+        {"model": name, **prompts[answer.prompt].to_dict(), **_verdicts(answer)}
+        for name, record in records.items()
+        for answer in record.answers
+    ]
+    write_jsonl(run.path("completions.jsonl"), rows)
+    atomic_write(run.path("evaluation.json"), _json(evaluation))
+
+
+def _verdicts(answer: Answer) -> dict[str, Any]:
+    row = answer.to_dict()
+    row["prompt_index"] = row.pop("prompt")
+    return row
+
+
+def _unseen_prompts(config: EvaluateConfig) -> tuple[list[Prompt], dict[str, int]]:
+    """Evaluation prompts that no training file holds, and how many were left out."""
+    prompts = load_prompts(config.prompts).records
+    seen = {prompt.key for path in config.training_files for prompt in load_prompts(path).records}
+    unseen = [prompt for prompt in prompts if prompt.key not in seen]
+    contaminated = len(prompts) - len(unseen)
+    if contaminated:
+        logger.warning(
+            "%d of %d evaluation prompts left out: training saw them", contaminated, len(prompts)
+        )
+    if not unseen:
+        raise DataError(f"{config.prompts}: no prompt is left that training did not see")
+    chosen = unseen[: config.num_prompts]
+    return chosen, {"seen_in_training": contaminated, "beyond_num_prompts": len(unseen) - len(chosen)}
+
+
+def _reference_texts(config: EvaluateConfig) -> dict[str, str]:
+    if config.demonstrations is None:
+        return {}
+    records = load_demonstrations(config.demonstrations).records
+    return {d.prompt.key: d.completion for d in records}
+
+
+def _curves(
+    config: EvaluateConfig, records: Mapping[str, ModelRecord], gold: GoldJudge | None
+) -> dict[str, Any]:
+    curves = {name: r.curve for name, r in records.items() if r.curve is not None}
+    if gold is not None:
+        curves |= {name: ppo_curve(Path(path), gold) for name, path in config.ppo_runs.items()}
+    return curves
+
+
+def _by_condition(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+    found: dict[str, list[Answer]] = {}
+    for answer in answers:
+        found.setdefault(answer.condition, []).append(answer)
+    return found
+
+
+def _kl(record: ModelRecord) -> dict[str, Any] | None:
+    """Best-of-n's KL is a formula, not a measurement."""
+    if record.kl is None:
+        return None
+    return {"value": record.kl, "low": record.kl, "high": record.kl, "n": 0}
+
+
+def _bounds(rate: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: rate[key] for key in ("value", "low", "high", "n")}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"

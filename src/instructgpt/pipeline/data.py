@@ -1,0 +1,125 @@
+"""Stage `data`: the user's files as records, split so that nothing held out is trained on.
+
+Writes, for the kinds that were given (NAME.jsonl, and its held-out part):
+
+    documents    documents_heldout
+    demonstrations    demonstrations_valid
+    rankings    rankings_heldout
+    prompts_train    prompts_heldout
+    problems     every row that was left out: file, row, reason
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from instructgpt.config.data import DataConfig
+from instructgpt.data.jsonl import write_jsonl
+from instructgpt.data.readers import (
+    Loaded,
+    Problem,
+    load_demonstrations,
+    load_documents,
+    load_prompts,
+    load_rankings,
+)
+from instructgpt.data.records import Demonstration, Document, Prompt, Ranking
+from instructgpt.data.splits import Split, identity, prompt_of, split
+from instructgpt.errors import DataError
+from instructgpt.storage.run_dir import RunDir
+
+Record = Document | Prompt | Demonstration | Ranking
+R = TypeVar("R", Document, Prompt, Demonstration, Ranking)
+
+_NAMES: dict[type, tuple[str, str]] = {
+    Document: ("documents", "documents_heldout"),
+    Demonstration: ("demonstrations", "demonstrations_valid"),
+    Ranking: ("rankings", "rankings_heldout"),
+    Prompt: ("prompts_train", "prompts_heldout"),
+}
+_PROBLEMS_NAMED = 20
+
+
+def run(config: DataConfig, run: RunDir) -> dict[str, Any]:
+    """Read, split and write; the summary counts rows per file and names what was left out."""
+    documents = _read(load_documents, config.documents, config)
+    demonstrations = _read(load_demonstrations, config.demonstrations, config)
+    rankings = _read(load_rankings, config.rankings, config)
+    prompts = _read(load_prompts, config.prompts, config)
+    with_prompt: list[Record] = [*demonstrations.records, *rankings.records, *prompts.records]
+    parts: list[Split[Any]] = []
+    if documents.records:
+        parts.append(split(documents.records, config.valid_fraction, config.seed, "prompt"))
+    if with_prompt:
+        # One split over all kinds: a prompt whose ranking is held out is no demonstration either.
+        sides: Split[Any] = split(
+            with_prompt,  # type: ignore[type-var]
+            config.valid_fraction,
+            config.seed,
+            config.split_by,
+        )
+        parts += _by_kind(sides, with_given_prompts=bool(prompts.records))
+    counts = _write(parts, run)
+    loaded = (documents, demonstrations, rankings, prompts)
+    problems = [problem for one in loaded for problem in one.problems]
+    _write_problems(problems, run)
+    lines = [line for one in loaded for line in one.problem_lines()]
+    return {
+        **counts,
+        "problems": len(problems),
+        "problem_lines": lines[:_PROBLEMS_NAMED],
+        "formats": sorted({one.format for one in loaded if one.format}),
+    }
+
+
+def _read(load: Callable[..., Loaded[R]], paths: Sequence[str], config: DataConfig) -> Loaded[R]:
+    """All files of one kind as one; a row's place in it follows the order of `paths`."""
+    all_loaded: Loaded[R] = Loaded([], "")
+    formats: dict[str, None] = {}
+    for path in paths:
+        loaded = load(path, format=config.format, on_problem=config.on_problem)
+        all_loaded.records += loaded.records
+        all_loaded.problems += loaded.problems
+        formats[loaded.format] = None
+    all_loaded.format = "+".join(formats)
+    return all_loaded
+
+
+def _by_kind(sides: Split[Any], *, with_given_prompts: bool) -> list[Split[Any]]:
+    """One split per kind that has records; prompts are the given ones or else everybody's."""
+    parts: list[Split[Any]] = []
+    for kind in (Demonstration, Ranking):
+        part: Split[Any] = Split(*([one for one in side if type(one) is kind] for side in sides))
+        if part.train or part.heldout:
+            parts.append(_both_sides(part, _NAMES[kind][0]))
+    prompts: Split[Any] = Split(*(_unique_prompts(side, with_given_prompts) for side in sides))
+    return [*parts, _both_sides(prompts, "prompts")]
+
+
+def _unique_prompts(records: Sequence[Any], only_given: bool) -> list[Prompt]:
+    chosen = [one for one in records if type(one) is Prompt] if only_given else records
+    return list({identity(one): prompt_of(one) for one in chosen}.values())
+
+
+def _both_sides(part: Split[Any], name: str) -> Split[Any]:
+    if not part.train or not part.heldout:
+        empty = "held-out" if part.train else "training"
+        raise DataError(
+            f"{name}: the split leaves the {empty} side empty ({len(part.train)} and "
+            f"{len(part.heldout)}); use more data, another valid_fraction or another seed"
+        )
+    return part
+
+
+def _write(parts: Sequence[Split[Any]], run: RunDir) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for part in parts:
+        for name, side in zip(_NAMES[type(part.train[0])], part, strict=True):
+            path = run.path(f"{name}.jsonl")
+            counts[name] = write_jsonl(path, (record.to_dict() for record in side))
+    return counts
+
+
+def _write_problems(problems: Sequence[Problem], run: RunDir) -> None:
+    write_jsonl(run.path("problems.jsonl"), (problem._asdict() for problem in problems))

@@ -1,0 +1,150 @@
+"""Keys and values of all live sequences in one preallocated buffer, seen by the model as its cache.
+
+Shapes: L layers, S slots, C positions that fit, H key-value heads, D head width; N live rows,
+T prompt positions, B prompts read together, W positions attended to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+_POSITION_STEP = 64  # the buffer grows by at least this much
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBlock:
+    """Keys and values of prompts that were read together: LBTHD each."""
+
+    keys: Tensor
+    values: Tensor
+
+    @classmethod
+    def from_cache(cls, cache: DynamicCache) -> PromptBlock:
+        """What a forward pass left in `cache`; every layer must hold the same shapes."""
+        return cls(
+            torch.stack([layer.keys.transpose(1, 2) for layer in cache.layers]),
+            torch.stack([layer.values.transpose(1, 2) for layer in cache.layers]),
+        )
+
+
+class SlotLayer(CacheLayerMixin):
+    """One layer's slots: writes each row's new key and value at that row's own position."""
+
+    is_sliding = False
+
+    def __init__(self, cache: SlotCache) -> None:
+        super().__init__()
+        self._cache = cache
+        self.is_initialized = True
+
+    def attach(self, keys_SCHD: Tensor, values_SCHD: Tensor) -> None:
+        """Use these buffers from now on."""
+        self.keys, self.values = keys_SCHD, values_SCHD
+        self._flat_keys, self._flat_values = keys_SCHD.flatten(0, 1), values_SCHD.flatten(0, 1)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Take [N, H, 1, D], give [N, H, W, D], both in the cache's current step."""
+        cache = self._cache
+        self._flat_keys.index_copy_(0, cache.write_index_N, key_states.squeeze(2))
+        self._flat_values.index_copy_(0, cache.write_index_N, value_states.squeeze(2))
+        rows, width = cache.rows, cache.width
+        return (
+            self.keys[:rows, :width].transpose(1, 2),
+            self.values[:rows, :width].transpose(1, 2),
+        )
+
+    def get_seq_length(self) -> int:
+        return self._cache.width - 1
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._cache.width, 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to do: the buffers come from the first prompts that enter."""
+
+
+class SlotCache(Cache):
+    """The slots of all layers; rows 0 .. N-1 are live."""
+
+    def __init__(self, max_slots: int) -> None:
+        super().__init__(layers=[])
+        self.max_slots = max_slots
+        self.rows = 0
+        self.width = 0
+        self.write_index_N = torch.empty(0, dtype=torch.int64)
+        self._keys: Tensor | None = None  # LSCHD
+        self._values: Tensor | None = None
+
+    def enter(self, block: PromptBlock, block_rows: Sequence[int], slots: Sequence[int]) -> None:
+        """Copy prompts of `block` into `slots`; a prompt may go into several."""
+        width = block.keys.shape[2]
+        self._reserve(block, slots=max(slots) + 1, positions=width + 1)
+        where = torch.tensor([block_rows, slots], device=block.keys.device)
+        for buffer, new in ((self._keys, block.keys), (self._values, block.values)):
+            buffer[:, :, :width].index_copy_(1, where[1], new.index_select(1, where[0]))
+
+    def move(self, to_slots: Sequence[int], from_slots: Sequence[int]) -> None:
+        """Move rows to other slots; no slot may be in both lists."""
+        where = torch.tensor([to_slots, from_slots], device=self._keys.device)
+        for buffer in (self._keys, self._values):
+            used = buffer[:, :, : self.width]
+            used.index_copy_(1, where[0], used.index_select(1, where[1]))
+
+    def begin_step(self, positions_N: Tensor, width: int) -> Tensor:
+        """Prepare a step in which row i is at `positions_N[i]` < `width`.
+
+        Returns the additive attention mask, [N, 1, 1, width] in the cache's dtype.
+        """
+        self._reserve(PromptBlock(self._keys, self._values), slots=1, positions=width)
+        capacity = self._keys.shape[2]
+        self.rows, self.width = len(positions_N), width
+        row_N = torch.arange(self.rows, device=positions_N.device)
+        self.write_index_N = row_N * capacity + positions_N
+        hidden_NW = torch.arange(width, device=positions_N.device) > positions_N.unsqueeze(1)
+        mask_NW = torch.zeros(hidden_NW.shape, dtype=self._keys.dtype, device=positions_N.device)
+        return mask_NW.masked_fill_(hidden_NW, -torch.inf)[:, None, None]
+
+    def _reserve(self, like: PromptBlock, slots: int, positions: int) -> None:
+        """Make the buffers large enough; they double, so that copying stays a small share."""
+        if self._keys is not None and not _same_kind(self._keys, like.keys):
+            self._keys = self._values = None  # the model was moved or cast since the last call
+        have_slots, have_positions = (0, 0) if self._keys is None else self._keys.shape[1:3]
+        if slots <= have_slots and positions <= have_positions:
+            return
+        if slots > have_slots:
+            slots = min(self.max_slots, max(slots, 2 * have_slots))
+        if positions > have_positions:
+            positions = max(positions, 2 * have_positions)
+            positions = -(-positions // _POSITION_STEP) * _POSITION_STEP
+        shape = (max(slots, have_slots), max(positions, have_positions))
+        self._keys = _grown(self._keys, like.keys, shape)
+        self._values = _grown(self._values, like.values, shape)
+        if not self.layers:
+            self.layers = [SlotLayer(self) for _ in range(len(self._keys))]
+        for layer, keys_SCHD, values_SCHD in zip(
+            self.layers, self._keys, self._values, strict=True
+        ):
+            layer.attach(keys_SCHD, values_SCHD)
+
+
+def _same_kind(buffer: Tensor, other: Tensor) -> bool:
+    return buffer.dtype == other.dtype and buffer.device == other.device
+
+
+def _grown(buffer: Tensor | None, like: Tensor, shape: tuple[int, int]) -> Tensor:
+    # zeros, not empty: a masked position still enters 0 x value, and 0 x NaN is NaN
+    larger = like.new_zeros(len(like), *shape, *like.shape[3:])
+    if buffer is not None:
+        larger[:, : buffer.shape[1], : buffer.shape[2]] = buffer
+    return larger

@@ -1,0 +1,95 @@
+"""Choosing tokens for a whole batch with random numbers that belong to the requests.
+
+Shapes: R rows of logits, K samples per row, V vocabulary.
+
+The t-th token of a request comes from the t-th uniform number of that request, through the inverse
+of the cumulative distribution in vocabulary order. Neither the other rows of the batch, nor the
+slot, nor the order of arrival has any part in it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from instructgpt.rollout.requests import Requests
+from instructgpt.rollout.types import SamplingParams
+
+_WORD = (1 << 64) - 1
+
+
+def request_uniforms(seed: int, key: int, sample: int, count: int) -> np.ndarray:
+    """`count` float32 numbers, uniform on multiples of 2^-23 in [0, 1).
+
+    A counter-based generator (Philox) is addressed by the request, so that no state is shared and a
+    longer draw begins with the shorter one. 23 bits: the product with a float32 total below 2
+    always stays below that total, so an inverse CDF can never run past its end.
+    """
+    generator = np.random.Philox(key=[seed & _WORD, key & _WORD], counter=[0, 0, 0, sample])
+    return (generator.random_raw(count) >> 41).astype(np.float32) * np.float32(2.0**-23)
+
+
+def draw_uniforms(requests: Requests, device: torch.device) -> Tensor | None:
+    """Every sequence's random numbers, [sequences, most room]; None when the choice is greedy."""
+    if requests.params.greedy or not requests.prompts:
+        return None
+    width = max(requests.room)
+    rows = [
+        request_uniforms(requests.params.seed, key, sample, width)
+        for key in requests.keys
+        for sample in range(requests.n)
+    ]
+    return torch.from_numpy(np.stack(rows)).to(device)
+
+
+def choose_tokens(
+    logits_RV: Tensor, uniforms_RK: Tensor | None, params: SamplingParams
+) -> tuple[Tensor, Tensor]:
+    """(ids_RK, logprobs_RK): one token per uniform number; K = 1 and no uniforms when greedy.
+
+    The log-probs are float32 and describe the distribution that was sampled from; those of a greedy
+    choice describe the model at temperature 1, where top-k and top-p do not matter.
+    """
+    logits_RV = logits_RV.float()
+    if uniforms_RK is None:
+        ids_RK = logits_RV.argmax(dim=-1, keepdim=True)
+        return ids_RK, logits_RV.log_softmax(dim=-1).gather(-1, ids_RK)
+    probs_RV = sampling_probs(logits_RV, params)
+    ids_RK = _invert_cdf(probs_RV, uniforms_RK)
+    return ids_RK, probs_RV.gather(-1, ids_RK).log()
+
+
+def sampling_probs(logits_RV: Tensor, params: SamplingParams) -> Tensor:
+    """The float32 distribution that temperature, then top-k, then top-p make of the logits. RV."""
+    if params.temperature != 1.0:
+        # the maximum first: a tiny temperature must not push the best logit to infinity
+        logits_RV = (logits_RV - logits_RV.amax(dim=-1, keepdim=True)) / params.temperature
+    if 0 < params.top_k < logits_RV.shape[-1]:
+        kth_R1 = logits_RV.topk(params.top_k, dim=-1).values[:, -1:]
+        logits_RV = logits_RV.masked_fill(logits_RV < kth_R1, -torch.inf)
+    probs_RV = logits_RV.softmax(dim=-1)
+    return probs_RV if params.top_p == 1.0 else _keep_top_p(probs_RV, params.top_p)
+
+
+def _keep_top_p(probs_RV: Tensor, top_p: float) -> Tensor:
+    # stable: equal probabilities are taken in vocabulary order, on every device
+    sorted_RV, order_RV = probs_RV.sort(dim=-1, descending=True, stable=True)
+    before_RV = sorted_RV.cumsum(dim=-1) - sorted_RV
+    sorted_RV = sorted_RV.masked_fill(before_RV >= top_p, 0.0)
+    kept_RV = torch.zeros_like(probs_RV).scatter_(-1, order_RV, sorted_RV)
+    return kept_RV / kept_RV.sum(dim=-1, keepdim=True)
+
+
+def _invert_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
+    cdf_RV = probs_RV.cumsum(dim=-1)
+    if probs_RV.device.type == "cpu":
+        targets_RK = uniforms_RK * cdf_RV[:, -1:]
+        ids_RK = torch.searchsorted(cdf_RV, targets_RK, right=True)
+        return ids_RK.clamp_(max=probs_RV.shape[-1] - 1)  # only NaN gets there
+    # A parallel sum may fall by one rounding where it should stay level, and a binary search could
+    # then land on a token of probability 0: look at the possible tokens only.
+    cdf_RV = cdf_RV.masked_fill(probs_RV == 0, 0.0)
+    targets_RK = uniforms_RK * cdf_RV.amax(dim=-1, keepdim=True)
+    columns = [(cdf_RV > t_R1).to(torch.uint8).argmax(dim=-1) for t_R1 in targets_RK.split(1, -1)]
+    return torch.stack(columns, dim=-1)

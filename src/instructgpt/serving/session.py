@@ -1,0 +1,87 @@
+"""A conversation with a checkpoint, streamed as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from instructgpt.data.records import Message
+from instructgpt.errors import EngineError
+from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.load import load_causal_lm
+from instructgpt.rollout.engine import Engine
+from instructgpt.rollout.types import SamplingParams
+from instructgpt.text.chat_template import ChatRenderer
+
+
+class Session:
+    """Answers messages with one model; keeps no history of its own."""
+
+    def __init__(self, lm: CausalLM) -> None:
+        self.lm = lm
+        self.renderer = ChatRenderer(lm.tokenizer)
+        self.engine = Engine(lm.model, self.renderer.stop_ids, lm.pad_id, max_slots=8)
+
+    @classmethod
+    def load(cls, source: str | Path, device: str = "auto", dtype: str = "auto") -> Session:
+        """Open a checkpoint directory, a run directory, or a hub name."""
+        return cls(load_causal_lm(source, device=device, dtype=dtype))
+
+    def answer(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> str:
+        """The whole answer to a conversation that ends with a user turn."""
+        stream = self.stream(
+            messages,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+        return "".join(stream)
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """The answer piece by piece, each piece complete text.
+
+        Errors: EngineError when the conversation leaves no room for an answer.
+        """
+        prompt_ids = self.renderer.prompt_ids(messages)
+        room = self.lm.context - len(prompt_ids)
+        if room < 1:
+            raise EngineError(
+                f"the conversation has {len(prompt_ids)} tokens and the model reads at most "
+                f"{self.lm.context}; start a new one"
+            )
+        params = SamplingParams(
+            max_new_tokens=min(max_new_tokens, room),
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+        ids: list[int] = []
+        shown = ""
+        for token_id, _logprob in self.engine.stream(prompt_ids, params):
+            ids.append(token_id)
+            text = self.renderer.decode(ids)
+            # A Chinese character may span tokens: its first bytes decode to U+FFFD until it is whole.
+            if text.endswith("\ufffd"):
+                continue
+            yield text[len(shown) :]
+            shown = text
+        rest = self.renderer.decode(ids)[len(shown) :]
+        if rest:
+            yield rest

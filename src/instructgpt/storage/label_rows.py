@@ -1,0 +1,78 @@
+"""Between the label store's rows and the JSON forms that the rest of the house reads."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from instructgpt.data.records import Prompt
+from instructgpt.errors import LabelError
+from instructgpt.storage.annotation import Annotation, dense_ranks
+from instructgpt.storage.fingerprint import canonical_json
+
+
+def prompt_key(prompt: Mapping[str, Any]) -> str:
+    """`Prompt.key`: the same conversation has the same key. Errors: LabelError."""
+    try:
+        return Prompt.from_dict(prompt).key
+    except ValueError as error:
+        raise LabelError(f"a task's prompt: {error}") from error
+
+
+def completion_row(completion: str | Mapping[str, Any]) -> tuple[str, str | None, str]:
+    """(text, model, sampling) as stored."""
+    if isinstance(completion, str):
+        return completion, None, "{}"
+    unknown = set(completion) - {"text", "model", "sampling"}
+    text = completion.get("text")
+    if unknown or not isinstance(text, str):
+        raise LabelError(
+            f"a completion is a text or {{text, model, sampling}}, not {sorted(completion)}"
+        )
+    return text, completion.get("model"), canonical_json(completion.get("sampling", {}))
+
+
+def annotation_row(annotation: Annotation) -> tuple[Any, ...]:
+    """(ranks, ratings, flags, notes, seconds, order) as stored."""
+    return (
+        canonical_json(annotation.ranks),
+        None if annotation.ratings is None else canonical_json(annotation.ratings),
+        canonical_json(annotation.flags),
+        annotation.notes,
+        None if annotation.seconds is None else float(annotation.seconds),
+        None if annotation.order is None else canonical_json(annotation.order),
+    )
+
+
+def ranking_row(row: sqlite3.Row, completions: list[sqlite3.Row]) -> dict[str, Any]:
+    """The JSON form of a ranking, from an annotation joined with its task and labeler."""
+    prompt = json.loads(row["prompt_json"])
+    if "meta" in prompt:
+        prompt["prompt_meta"] = prompt.pop("meta")
+    meta = {
+        "task": row["task_id"],
+        "revision": row["revision"],
+        "labeler_kind": row["kind"],
+        "models": [completion["model"] for completion in completions],
+        "sampling": [json.loads(completion["sampling_json"]) for completion in completions],
+        "ratings": _loads(row["ratings_json"]),
+        "flags": json.loads(row["flags_json"]),
+        "notes": row["notes"],
+        "seconds": row["seconds"],
+        "order": _loads(row["order_json"]),
+        "created_at": row["created_at"],
+        "task_meta": json.loads(row["task_meta_json"]),
+    }
+    return {
+        **prompt,
+        "completions": [completion["text"] for completion in completions],
+        "ranks": dense_ranks(json.loads(row["ranks_json"])),
+        "labeler": row["labeler"],
+        "meta": meta,
+    }
+
+
+def _loads(text: str | None) -> Any:
+    return None if text is None else json.loads(text)

@@ -1,0 +1,105 @@
+"""The schema of the label store, as a list of steps; `PRAGMA user_version` counts those done.
+
+A step that has been released is never edited: a change of the schema is a new step at the end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from instructgpt.errors import DataError
+
+Migration = Callable[[sqlite3.Connection], None]
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] | None = None) -> int:
+    """Bring an open database up to date, one transaction per step; the number of steps done.
+
+    `connection` must be in autocommit mode (`isolation_level=None`); `migrations` defaults to the
+    label store's. A kill between or inside steps leaves a database that the next call completes.
+    Errors: DataError when the database was written by a newer version of this program.
+    """
+    steps = MIGRATIONS if migrations is None else migrations
+    done = 0
+    while True:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # read inside the transaction: another process may be migrating the same file
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if version < len(steps):
+                steps[version](connection)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        if version > len(steps):
+            raise DataError(
+                f"the label store has schema version {version} and this program knows {len(steps)};"
+                " upgrade instructgpt to open it"
+            )
+        if version == len(steps):
+            return done
+        done += 1
+
+
+def m001_rankings(connection: sqlite3.Connection) -> None:
+    """Labelers, tasks of K completions, and annotations that are only ever added."""
+    for statement in (
+        """CREATE TABLE labelers (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            kind TEXT NOT NULL,
+            meta_json TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        )""",
+        """CREATE TABLE tasks (
+            id INTEGER PRIMARY KEY,
+            prompt_json TEXT NOT NULL,
+            prompt_key TEXT NOT NULL,
+            content_key TEXT NOT NULL UNIQUE,
+            meta_json TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        )""",
+        "CREATE INDEX tasks_by_prompt ON tasks (prompt_key)",
+        """CREATE TABLE completions (
+            task_id INTEGER NOT NULL REFERENCES tasks (id),
+            position INTEGER NOT NULL,
+            text TEXT NOT NULL,
+            model TEXT,
+            sampling_json TEXT NOT NULL,
+            PRIMARY KEY (task_id, position)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE annotations (
+            id INTEGER PRIMARY KEY,
+            task_id INTEGER NOT NULL REFERENCES tasks (id),
+            labeler_id INTEGER NOT NULL REFERENCES labelers (id),
+            client_uuid TEXT NOT NULL UNIQUE,
+            revision INTEGER NOT NULL,
+            ranks_json TEXT NOT NULL,
+            ratings_json TEXT,
+            flags_json TEXT NOT NULL,
+            notes TEXT NOT NULL,
+            seconds REAL,
+            order_json TEXT,
+            created_at TEXT NOT NULL,
+            UNIQUE (task_id, labeler_id, revision)
+        )""",
+        *_append_only("annotations"),
+        *_append_only("completions"),
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (m001_rankings,)
+
+
+def _append_only(table: str) -> list[str]:
+    """Triggers that make history a property of the file rather than of the program."""
+    return [
+        f"""CREATE TRIGGER {table}_refuse_{verb} BEFORE {verb} ON {table}
+            BEGIN SELECT RAISE(ABORT, '{table} are only ever added'); END"""
+        for verb in ("UPDATE", "DELETE")
+    ]
