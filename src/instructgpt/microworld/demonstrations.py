@@ -63,16 +63,12 @@ class Writing:
         if isinstance(meaning, str):
             return say_unknown(meaning, language, int(self.rng.random() < 0.25))
         if isinstance(meaning, Event):
-            return say_event(meaning, language, day=self._tells_day())
+            return say_event(meaning, language)
         if one_word:
             return say_value(meaning.value, language)
         forms = len(FACTS[language][meaning.attribute])
         form = 0 if self.rng.random() < 0.85 else self.rng.randrange(1, forms)
         return say_fact(meaning, language, form)
-
-    def _tells_day(self) -> bool:
-        """A translation keeps the day; a summary leaves it out."""
-        return self.prompt.meta["task"] == "translation"
 
 
 def meaning_of(prompt: Prompt) -> Fact | Event | str:
@@ -149,5 +145,5 @@ def _wrong(writing: Writing) -> Fact | Event | str:
     things = [word.en for word in OBJECTS if word.en != meaning.object]
     places = [word.en for word in PLACES if word.en != meaning.place]
     if rng.random() < 0.5:
-        return Event(meaning.person, meaning.verb, rng.choice(things), meaning.place, meaning.day)
-    return Event(meaning.person, meaning.verb, meaning.object, rng.choice(places), meaning.day)
+        return Event(meaning.person, meaning.verb, rng.choice(things), meaning.place)
+    return Event(meaning.person, meaning.verb, meaning.object, rng.choice(places))

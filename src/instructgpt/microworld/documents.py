@@ -88,8 +88,8 @@ def _parallel(world: World, language: Language, rng: random.Random) -> str:
         fact = _random_fact(world, rng)
         said = {lang: _tell(fact, lang, rng) for lang in LANGUAGES}
     else:
-        event, dated = world.random_event(rng), rng.random() < 0.4
-        said = {lang: say_event(event, lang, day=dated) for lang in LANGUAGES}
+        event = world.random_event(rng)
+        said = {lang: say_event(event, lang) for lang in LANGUAGES}
     return rng.choice(_MEANS[language]).format(**said)
 
 

@@ -14,7 +14,6 @@ from typing import Literal
 
 from instructgpt.microworld.lexicon import (
     ATTRIBUTES,
-    DAYS,
     LANGUAGES,
     NAMES,
     OBJECTS,
@@ -45,7 +44,6 @@ EVENTS: dict[Language, str] = {
     "en": "{n} {verb} {object} {place}.",
     "zh": "{n}{place}{verb}{object}。",
 }
-DATED: dict[Language, str] = {"en": "On {day}, ", "zh": "{day}，"}
 UNKNOWN: dict[Language, tuple[str, ...]] = {
     "en": ("I do not know.", "I do not know {n}."),
     "zh": ("我不知道。", "我不认识{n}。"),
@@ -100,17 +98,14 @@ def say_place(place: str, language: Language) -> str:
     return f"in {word.phrase('en')}" if language == "en" else f"在{word.zh}"
 
 
-def say_event(event: Event, language: Language, day: bool = False) -> str:
-    """A sentence that tells `event`, with its day when `day`."""
-    sentence = EVENTS[language].format(
+def say_event(event: Event, language: Language) -> str:
+    """A sentence that tells `event`."""
+    return EVENTS[language].format(
         n=subject(event.person, language),
         verb=word_of(event.verb).bare(language),
         object=word_of(event.object).phrase(language),
         place=say_place(event.place, language),
     )
-    if day and event.day is not None:
-        return DATED[language].format(day=word_of(event.day).bare(language)) + sentence
-    return sentence
 
 
 def say_unknown(person: str, language: Language, form: int = 0) -> str:
@@ -170,7 +165,7 @@ def _with_person(statement: Statement, person: str) -> Statement:
         resolved: Fact | Event = Fact(person, meaning.attribute, meaning.value)
     else:
         assert isinstance(meaning, Event)
-        resolved = Event(person, meaning.verb, meaning.object, meaning.place, meaning.day)
+        resolved = Event(person, meaning.verb, meaning.object, meaning.place)
     return Statement(statement.kind, statement.language, resolved, statement.bare)
 
 
@@ -202,8 +197,7 @@ def _build(kind: Kind, attribute: str, slots: dict[str, str], language: Language
         return Statement(kind, language, Fact(tables["n"][slots["n"]], attribute, value))
     if kind == "event":
         found = {key: tables[key][slots[key]] for key in ("n", "verb", "object", "place")}
-        day = tables["day"][slots["day"]] if slots.get("day") else None
-        meaning = Event(found["n"], found["verb"], found["object"], found["place"], day)
+        meaning = Event(found["n"], found["verb"], found["object"], found["place"])
         return Statement(kind, language, meaning)
     if kind == "unknown":
         return Statement(kind, language, tables["n"][slots["n"]] if slots.get("n") else None)
@@ -226,7 +220,6 @@ def _tables(language: Language) -> dict[str, dict[str, str]]:
     tables["verb"] = {word.bare(language): word.en for word in VERBS}
     tables["object"] = {word.phrase(language): word.en for word in OBJECTS}
     tables["place"] = {say_place(word.en, language): word.en for word in PLACES}
-    tables["day"] = {word.bare(language): word.en for word in DAYS}
     values = [word for words in ATTRIBUTES.values() for word in words]
     tables["bare"] = {word.bare(language).lower(): word.en for word in values}
     tables["value"] = tables["bare"] | {word.phrase(language).lower(): word.en for word in values}
@@ -252,8 +245,7 @@ def _patterns(language: Language) -> list[tuple[re.Pattern[str], Kind, str]]:
     patterns: list[tuple[re.Pattern[str], Kind, str]] = []
     for attribute, forms in FACTS[language].items():
         patterns += [(_pattern(f, language, v=attribute), "fact", attribute) for f in forms]
-    for prefix in ("", DATED[language]):
-        patterns.append((_pattern(prefix + EVENTS[language], language), "event", ""))
+    patterns.append((_pattern(EVENTS[language], language), "event", ""))
     patterns += [(_pattern(form, language), "unknown", "") for form in UNKNOWN[language]]
     for kind, table in (("opening", OPENINGS), ("claim", CLAIMS), ("rude", RUDE)):
         patterns += [(_pattern(form, language), kind, "") for form in table[language]]

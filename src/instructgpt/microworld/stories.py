@@ -9,8 +9,8 @@ from instructgpt.microworld.sentences import say_place, subject
 from instructgpt.microworld.world import Event, word_of
 
 _OPEN: dict[Language, tuple[str, ...]] = {
-    "en": ("On {day}, {n} was {where}.", "It was {day}. {n} was {where}."),
-    "zh": ("{day}，{n}{where}。", "那是{day}。{n}{where}。"),
+    "en": ("{n} was {where}.", "{n} went out {where}."),
+    "zh": ("{n}{where}。", "{n}出门{where}。"),
 }
 _DEED: dict[Language, tuple[str, ...]] = {
     "en": ("There {p} {verb} {object}.", "{P} {verb} {object} there."),
@@ -27,11 +27,7 @@ _AFTER: dict[Language, tuple[str, ...]] = {
 
 
 def tell_story(event: Event, language: Language, rng: random.Random) -> str:
-    """Two to four sentences that tell `event` with its day, and sometimes what does not matter.
-
-    The event must have a day.
-    """
-    assert event.day is not None, "a story's event has a day"
+    """Two to four sentences that tell `event`, and sometimes what does not matter."""
     around = rng.choice(_AROUND[language]) if rng.random() < 0.4 else None
     after = rng.choice(_AFTER[language]) if rng.random() < 0.3 else None
     parts = [rng.choice(_OPEN[language]), around, rng.choice(_DEED[language]), after]
@@ -39,7 +35,6 @@ def tell_story(event: Event, language: Language, rng: random.Random) -> str:
         "n": subject(event.person, language),
         "p": subject(event.person, language, pronoun=True).lower(),
         "P": subject(event.person, language, pronoun=True),
-        "day": word_of(event.day).bare(language),
         "where": say_place(event.place, language),
         "verb": word_of(event.verb).bare(language),
         "object": word_of(event.object).phrase(language),

@@ -8,7 +8,7 @@
     constraint        None, "one_word" or "language" (an answer language other than the prompt's)
     phrasing_held_out, fact_held_out
     gold              {"fact": [person, attribute, value]} | {"unknown": person}
-                      | {"event": [person, verb, object, place, day or None]}
+                      | {"event": [person, verb, object, place]}
     people            who the conversation is about, newest last (for pronouns)
 """
 
@@ -36,7 +36,6 @@ from instructgpt.microworld.sentences import (
     FACTS,
     say_event,
     say_fact,
-    say_unknown,
     subject,
 )
 from instructgpt.microworld.stories import tell_story
@@ -96,7 +95,7 @@ def gold_of(meaning: Fact | Event | str) -> dict[str, Any]:
     if isinstance(meaning, Fact):
         return {"fact": [meaning.person, meaning.attribute, meaning.value]}
     if isinstance(meaning, Event):
-        return {"event": [meaning.person, meaning.verb, meaning.object, meaning.place, meaning.day]}
+        return {"event": [meaning.person, meaning.verb, meaning.object, meaning.place]}
     return {"unknown": meaning}
 
 
@@ -243,9 +242,8 @@ def _translate(draw: Draw) -> Prompt:
         form = draw.rng.randrange(len(FACTS[draw.language][meaning.attribute]))
         sentence = say_fact(meaning, draw.language, form)
     else:
-        dated = draw.rng.random() < 0.4
-        meaning = draw.world.random_event(draw.rng, held_out=draw.held_out_fact, day=dated)
-        sentence = say_event(meaning, draw.language, day=dated)
+        meaning = draw.world.random_event(draw.rng, held_out=draw.held_out_fact)
+        sentence = say_event(meaning, draw.language)
     form = draw.rng.choice(TRANSLATE[draw.language].choose(draw.held_out_phrasing))
     there = other(draw.language)
     text = form.format(s=sentence)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from instructgpt.errors import DataError
 from instructgpt.microworld.lexicon import (
     ATTRIBUTES,
-    DAYS,
     NAMES,
     OBJECTS,
     PLACES,
@@ -25,7 +24,7 @@ from instructgpt.microworld.lexicon import (
 
 NAME_BY_EN = {name.en: name for name in NAMES}
 WORD_BY_EN = {
-    word.en: word for words in (*ATTRIBUTES.values(), OBJECTS, PLACES, DAYS, VERBS) for word in words
+    word.en: word for words in (*ATTRIBUTES.values(), OBJECTS, PLACES, VERBS) for word in words
 }
 
 
@@ -40,13 +39,12 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Somebody did something to an object somewhere; `day` None means the day is not told."""
+    """Somebody did something to an object somewhere."""
 
     person: str
     verb: str
     object: str
     place: str
-    day: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class World:
 
     @classmethod
     def generate(
-        cls, seed: int = 0, people: int = 20, unknown: int = 6, held_out: float = 0.15
+        cls, seed: int = 0, people: int = 16, unknown: int = 4, held_out: float = 0.15
     ) -> World:
         """A world that is a function of its arguments alone.
 
@@ -106,9 +104,7 @@ class World:
         """Whether the world supports `fact`; nothing is true of an unknown person."""
         return self.facts.get((fact.person, fact.attribute)) == fact.value
 
-    def random_event(
-        self, rng: random.Random, held_out: bool | None = None, day: bool = True
-    ) -> Event:
+    def random_event(self, rng: random.Random, held_out: bool | None = None) -> Event:
         """An event; `held_out` asks for an action inside or outside the held-out ones."""
         while True:
             verb, thing = rng.choice(VERBS).en, rng.choice(OBJECTS).en
@@ -119,7 +115,6 @@ class World:
             verb=verb,
             object=thing,
             place=rng.choice(PLACES).en,
-            day=rng.choice(DAYS).en if day else None,
         )
 
     def to_dict(self) -> dict[str, object]:

@@ -28,7 +28,7 @@ def tokenize_demonstrations(
     max_tokens: int,
 ) -> list[TokenSequence]:
     """Demonstrations as (ids, loss mask); those over `max_tokens` are left out and counted."""
-    rendered = [renderer.dialogue_ids(d.messages, train_on=loss_on) for d in demonstrations]
+    rendered = [renderer.dialogue_ids(d.messages, loss_on) for d in demonstrations]
     kept = [(list(ids), list(mask)) for ids, mask in rendered if len(ids) <= max_tokens]
     _report_dropped(len(rendered) - len(kept), len(rendered), "demonstrations", max_tokens)
     return kept
@@ -58,9 +58,8 @@ def tokenize_rankings(
 
 def completion_sequence(renderer: ChatRenderer, prompt: Prompt, completion: str) -> TokenSequence:
     """Prompt, completion and its end token; the mask covers completion and end token."""
-    messages = Demonstration(prompt, completion).messages
-    ids, mask = renderer.dialogue_ids(messages, train_on="last")
-    return list(ids), list(mask)
+    prompt_ids, answer = renderer.prompt_ids(prompt.messages), renderer.answer_ids(completion)
+    return [*prompt_ids, *answer], [False] * len(prompt_ids) + [True] * len(answer)
 
 
 def tokenize_prompts(

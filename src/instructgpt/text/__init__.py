@@ -1,0 +1,1 @@
+"""Strings <-> token ids: tokenizer policy, the one chat renderer, packing."""
