@@ -29,6 +29,8 @@ class LabelConfig(Config):
     """Who ranks: the microworld's simulated labelers."""
     world: str | None = None
     """The microworld's run directory, for simulated labelers."""
+    num_labelers: int = Field(default=6, ge=2)
+    """Simulated labelers, each with tastes of their own."""
     overlap: float = Field(default=0.1, ge=0, le=1)
     """Share of prompts ranked by two labelers, to measure agreement (paper 5.3: most by one)."""
     heldout_fraction: float = Field(default=0.1, gt=0, lt=1)

@@ -90,16 +90,16 @@ class SlotCache(Cache):
         """Copy prompts of `block` into `slots`; a prompt may go into several."""
         width = block.keys.shape[2]
         self._reserve(block, slots=max(slots) + 1, positions=width + 1)
-        where = torch.tensor([block_rows, slots], device=block.keys.device)
-        for buffer, new in ((self._keys, block.keys), (self._values, block.values)):
-            buffer[:, :, :width].index_copy_(1, where[1], new.index_select(1, where[0]))
+        from_rows, to_slots = torch.tensor([block_rows, slots], device=block.keys.device)
+        self._keys[:, to_slots, :width] = block.keys[:, from_rows]
+        self._values[:, to_slots, :width] = block.values[:, from_rows]
 
     def move(self, to_slots: Sequence[int], from_slots: Sequence[int]) -> None:
         """Move rows to other slots; no slot may be in both lists."""
-        where = torch.tensor([to_slots, from_slots], device=self._keys.device)
-        for buffer in (self._keys, self._values):
-            used = buffer[:, :, : self.width]
-            used.index_copy_(1, where[0], used.index_select(1, where[1]))
+        to_N, from_N = torch.tensor([to_slots, from_slots], device=self._keys.device)
+        # Not index_select: that would first copy the whole buffer, whose used part has gaps.
+        self._keys[:, to_N, : self.width] = self._keys[:, from_N, : self.width]
+        self._values[:, to_N, : self.width] = self._values[:, from_N, : self.width]
 
     def begin_step(self, positions_N: Tensor, width: int) -> Tensor:
         """Prepare a step in which row i is at `positions_N[i]` < `width`.

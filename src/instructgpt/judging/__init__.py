@@ -1,0 +1,1 @@
+"""Who ranks completions, and how far judges agree."""
