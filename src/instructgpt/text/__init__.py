@@ -1,1 +1,1 @@
-"""Strings <-> token ids: tokenizer policy, the one chat renderer, packing."""
+"""Strings to token ids and back: tokenizers, chat templates with a loss mask, packing."""

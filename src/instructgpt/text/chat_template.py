@@ -1,141 +1,242 @@
-"""Conversations as token ids: the one renderer for training, rollouts and serving.
-
-The text is the template's, but each assistant turn is encoded apart from what surrounds it. So the
-ids of a finished dialogue are exactly the prompt's ids, then the answer's, then the end token: what
-training sees is what generation continues, for every template and every tokenizer.
-"""
+"""Conversations as token ids with a loss mask: one renderer for training, rollouts and serving."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Literal
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
-from jinja2 import TemplateError
+import jinja2
 from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from instructgpt.data.records import Message
 from instructgpt.errors import CheckpointError, DataError
+from instructgpt.text.encoding import TextEncoder, document_separator
+from instructgpt.text.templates import TEMPLATES, template_name
 
-_PROBE = (Message("user", "ping"), Message("assistant", "pong"))
+__all__ = ["TEMPLATES", "ChatRenderer", "TrainOn"]
+
+TrainOn = Literal["assistant", "last", "all"]
+
+_GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_PRIVATE_USE = range(0xF0000, 0xFFFFE)
+_QUESTION, _ANSWER = "Is this a probe?", "Yes, it is."
+
+# A compiled template tracks one rendering at a time.
+_render_lock = threading.Lock()
+
+
+class _Span(NamedTuple):
+    """Where an assistant turn stands in the rendered text, from its first character to its end."""
+
+    start: int
+    end: int
+
+
+class _Rendered(NamedTuple):
+    """A conversation as text; `stand_ins` maps characters in it to special-token strings that
+    somebody typed.
+    """
+
+    text: str
+    spans: list[_Span]
+    stand_ins: dict[str, str]
 
 
 class ChatRenderer:
-    """Renders messages with one tokenizer and its chat template.
+    """Renders messages with the tokenizer's chat template, and encodes turn by turn.
 
-    stop_ids: tokens that end a completion, the end of a turn first.
-    Errors: CheckpointError when the tokenizer has no template, or one that rewrites earlier turns.
+    dialogue_ids(prompt + answer) == prompt_ids(prompt) + encode(answer) + [end token], so what is
+    sampled after a prompt is tokenized as it was in training. The assistant's turns come from the
+    template's `{% generation %}` markers; without markers they are what follows the prompt that
+    the template renders for generation, and every conversation is checked to begin with it.
+
+    Text in messages that looks like a special token stays text. `stop_ids` are the tokens that end
+    an answer: the template's end token first, then EOS and <|endoftext|> where they differ.
+
+    Errors: CheckpointError when the template cannot be used: none there, no end token after an
+    answer, or a prompt that is not the beginning of the finished dialogue.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        if tokenizer.chat_template is None:
-            raise CheckpointError("the tokenizer has no chat template; name one of ours")
         self.tokenizer = tokenizer
-        self._special = sorted(set(tokenizer.all_special_tokens), key=len, reverse=True)
-        # K completions share a prompt, and an epoch repeats it
-        self._prefix_ids = lru_cache(maxsize=8192)(self._encode_prefix)
-        self.end_id = self._find_end()
-        self.stop_ids = tuple(dict.fromkeys((self.end_id, int(tokenizer.eos_token_id))))
+        if tokenizer.chat_template is None:
+            raise CheckpointError(
+                f"the tokenizer of '{tokenizer.name_or_path}' has no chat template; "
+                f"choose one with chat_template: {', '.join(TEMPLATES)}, or a .jinja file"
+            )
+        self._template: str = tokenizer.get_chat_template()
+        self._has_markers = _GENERATION_MARKER.search(self._template) is not None
+        self._encoder = TextEncoder(tokenizer)
+        self._end_token = self._find_end_token()
+        self.stop_ids: tuple[int, ...] = self._find_stop_ids()
+        if self._has_markers:
+            self._check_markers()
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Ids up to where the assistant's answer starts.
-
-        Errors: DataError for a message that contains one of the tokenizer's special tokens, which
-        would be read as a turn border.
-        """
-        return list(self._prefix_ids(tuple(messages)))
-
-    def answer_ids(self, text: str) -> list[int]:
-        """Ids of an assistant turn's text and the token that ends it."""
-        self._refuse_special(text)
-        return [*self._encode(text), self.end_id]
+        """Ids of a conversation that ends with a user turn, up to where the answer begins."""
+        rendered = self._render(messages, add_generation_prompt=True)
+        return [token for ids, _turn in self._pieces(rendered) for token in ids]
 
     def dialogue_ids(
-        self, messages: Sequence[Message], train_on: Literal["assistant", "last", "all"]
+        self, messages: Sequence[Message], train_on: TrainOn = "assistant"
     ) -> tuple[list[int], list[bool]]:
-        """Ids of a dialogue that ends with an assistant turn, and the mask of what is learned.
+        """Ids of a conversation that ends with an assistant turn, and its loss mask.
 
-        The mask covers the text of assistant turns and the token that ends each ("assistant"),
-        of the last one only ("last"), or every token ("all"). Nothing follows the last end token.
+        The mask counts the assistant's text and its end token: of every assistant turn, or of the
+        "last" one; "all" counts every token. Nothing follows the last end token.
         """
         if not messages or messages[-1].role != "assistant":
-            raise DataError("a dialogue to learn from must end with an assistant turn")
-        prompt = self.prompt_ids(messages[:-1])
-        answer = self.answer_ids(messages[-1].content)
-        ids = [*prompt, *answer]
-        mask = [train_on == "all"] * len(prompt) + [True] * len(answer)
-        if train_on == "assistant":
-            self._mark_earlier_turns(messages, ids, mask)
+            raise DataError("a dialogue to train on must end with an assistant turn")
+        rendered = self._render(messages, add_generation_prompt=False)
+        last = len(rendered.spans) - 1
+        ids: list[int] = []
+        mask: list[bool] = []
+        for piece, turn in self._pieces(rendered):
+            counts = train_on == "all" or turn == last or (train_on == "assistant" and turn >= 0)
+            ids += piece
+            mask += [counts] * len(piece)
+            if turn == last:
+                break
         return ids, mask
 
-    def _mark_earlier_turns(
-        self, messages: Sequence[Message], ids: list[int], mask: list[bool]
-    ) -> None:
-        for turn, message in enumerate(messages[:-1]):
-            if message.role != "assistant":
-                continue
-            start = len(self.prompt_ids(messages[:turn]))
-            answer = self.answer_ids(message.content)
-            if ids[start : start + len(answer)] != answer:
-                raise CheckpointError(
-                    "this chat template renders earlier turns differently once more follow, so "
-                    "learning from them would not match inference; use loss_on=last, or another "
-                    "chat_template"
-                )
-            mask[start : start + len(answer)] = [True] * len(answer)
-
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of completion ids, without special tokens."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
-
-    def _encode_prefix(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
-        """Ids of a prompt; earlier assistant turns are encoded just as they are learned."""
-        text = self._prompt_text(messages)
-        turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
-        if turns:
-            earlier, answer = messages[: turns[-1]], messages[turns[-1]].content
-            before = self._prompt_text(earlier) + answer + self._end_text
-            if text.startswith(before):
-                rest = self._encode(text[len(before) :])
-                return (*self._prefix_ids(earlier), *self.answer_ids(answer), *rest)
-        return tuple(self._encode(text))
-
-    def _prompt_text(self, messages: tuple[Message, ...]) -> str:
-        for message in messages:
-            self._refuse_special(message.content)
-        return self._render(messages, add_generation_prompt=True)
-
-    def _find_end(self) -> int:
-        """The token that ends an assistant turn, seen in a rendered dialogue; EOS if there is none."""
-        prompt = self._render(_PROBE[:1], add_generation_prompt=True)
-        whole = self._render(_PROBE, add_generation_prompt=False)
-        start = prompt + _PROBE[1].content
-        tail = whole[len(start) :] if whole.startswith(start) else ""
-        ids = self._encode(tail)
-        special = set(self.tokenizer.all_special_ids)
-        end = int(ids[0]) if ids and ids[0] in special else int(self.tokenizer.eos_token_id)
-        text = self.tokenizer.convert_ids_to_tokens(end)
-        self._end_text = str(text) if tail.startswith(str(text)) else ""
-        return end
-
-    def _render(self, messages: tuple[Message, ...], *, add_generation_prompt: bool) -> str:
-        try:
-            text = self.tokenizer.apply_chat_template(
-                [m.to_dict() for m in messages],
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-            )
-        except TemplateError as error:
-            raise DataError(f"the chat template refuses this conversation: {error}") from error
+        """The text of sampled ids, without special tokens."""
+        text = self.tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         return str(text)
 
-    def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+    def _pieces(self, rendered: _Rendered) -> Iterator[tuple[list[int], int]]:
+        """The text's ids piece by piece with the number of the assistant turn, or -1 between."""
+        position = 0
+        for turn, (start, end) in enumerate(rendered.spans):
+            yield self._encode(rendered, position, start), -1
+            yield self._encode(rendered, start, end), turn
+            position = end
+        yield self._encode(rendered, position, len(rendered.text)), -1
 
-    def _refuse_special(self, text: str) -> None:
-        for token in self._special:
-            if token in text:
-                raise DataError(
-                    f"a message contains '{token}', a special token of this tokenizer, which "
-                    f"would be read as a turn border: {text[:60]!r}"
+    def _encode(self, rendered: _Rendered, start: int, end: int) -> list[int]:
+        text = rendered.text[start:end]
+        if not text:
+            return []
+        if not rendered.stand_ins:
+            return self._encoder.markup(text, first=start == 0)
+        ids: list[int] = []
+        for part in re.split(f"([{''.join(rendered.stand_ins)}])", text):
+            first = start == 0 and not ids
+            if part in rendered.stand_ins:
+                ids += self._encoder.plain(rendered.stand_ins[part], first=first)
+            elif part:
+                ids += self._encoder.markup(part, first=first)
+        return ids
+
+    def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> _Rendered:
+        plain = [message.to_dict() for message in messages]
+        stand_ins = self._stand_in_for_special_texts(plain)
+        text, marked = self._render_text(plain, add_generation_prompt)
+        if self._has_markers:
+            starts = [start for start, _end in marked]
+        else:
+            starts = self._starts_by_prefix(plain, text)
+        spans = [_Span(start, self._end_of_turn(text, start)) for start in starts]
+        return _Rendered(text, spans, stand_ins)
+
+    def _stand_in_for_special_texts(self, messages: list[dict[str, str]]) -> dict[str, str]:
+        """Put an unused character in place of every special token that a content spells out."""
+        contents = "".join(message["content"] for message in messages)
+        pattern = self._encoder.find_special(contents)
+        if pattern is None:
+            return {}
+        unused = (chr(code) for code in _PRIVATE_USE if chr(code) not in contents)
+        stand_in_of: dict[str, str] = {}
+        for message in messages:
+            for special in pattern.findall(message["content"]):
+                if special not in stand_in_of:
+                    stand_in_of[special] = next(unused)
+            message["content"] = pattern.sub(lambda m: stand_in_of[m.group()], message["content"])
+        return {character: special for special, character in stand_in_of.items()}
+
+    def _render_text(
+        self, messages: list[dict[str, str]], add_generation_prompt: bool
+    ) -> tuple[str, list[tuple[int, int]]]:
+        try:
+            with _render_lock:
+                texts, marked = render_jinja_template(
+                    [messages],
+                    chat_template=self._template,
+                    add_generation_prompt=add_generation_prompt,
+                    return_assistant_tokens_mask=self._has_markers,
+                    **self.tokenizer.special_tokens_map,
                 )
+        except jinja2.TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise DataError(f"{self._name} refuses a conversation of {roles}: {error}") from error
+        return texts[0], marked[0] if marked else []
+
+    def _starts_by_prefix(self, messages: list[dict[str, str]], text: str) -> list[int]:
+        starts = []
+        for index, message in enumerate(messages):
+            if message["role"] == "assistant":
+                prompt, _marked = self._render_text(messages[:index], add_generation_prompt=True)
+                if not text.startswith(prompt):
+                    raise self._unusable(
+                        "renders a prompt that is not the beginning of the finished dialogue"
+                    )
+                starts.append(len(prompt))
+        return starts
+
+    def _end_of_turn(self, text: str, start: int) -> int:
+        # What people wrote holds no special token any more, so the first one is the template's.
+        end = text.find(self._end_token, start)
+        if end < 0:
+            raise self._unusable(f"writes no {self._end_token} after an answer")
+        return end + len(self._end_token)
+
+    def _find_end_token(self) -> str:
+        text, _marked = self._render_text(_probe(_QUESTION, _ANSWER), add_generation_prompt=False)
+        _before, found, after = text.rpartition(_ANSWER)
+        token = self._encoder.special_at_start(after) if found else None
+        if token is None:
+            raise self._unusable(
+                "writes no end token (EOS or another special token) after an answer"
+            )
+        return token
+
+    def _find_stop_ids(self) -> tuple[int, ...]:
+        tokens = [
+            self._end_token,
+            self.tokenizer.eos_token,
+            document_separator(self.tokenizer),
+        ]
+        return tuple(dict.fromkeys(self.tokenizer.convert_tokens_to_ids(tokens)))
+
+    def _check_markers(self) -> None:
+        turns = _probe(_QUESTION, _ANSWER, _QUESTION, _ANSWER)
+        text, marked = self._render_text(turns, add_generation_prompt=False)
+        if [start for start, _end in marked] != self._starts_by_prefix(turns, text):
+            raise self._unusable(
+                "marks an assistant turn that does not begin where the prompt for generation ends"
+            )
+
+    @property
+    def _name(self) -> str:
+        ours = template_name(self._template)
+        return f"chat template {ours!r}" if ours else f"the chat template of '{self._source}'"
+
+    @property
+    def _source(self) -> str:
+        return str(self.tokenizer.name_or_path)
+
+    def _unusable(self, what: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self._name} {what}; choose another with chat_template: "
+            f"{', '.join(TEMPLATES)}, or a .jinja file"
+        )
+
+
+def _probe(*contents: str) -> list[dict[str, str]]:
+    roles = ("user", "assistant")
+    return [{"role": roles[i % 2], "content": text} for i, text in enumerate(contents)]

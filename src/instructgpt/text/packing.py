@@ -1,26 +1,51 @@
-"""Documents as rows of one length, for pretraining without padding."""
+"""Pretraining documents as rows of equal length, without padding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
 
-from instructgpt.text.tokenizer import document_end_id
+from instructgpt.errors import DataError
+from instructgpt.text.encoding import TextEncoder, added_bos, document_separator
+
+_DOCUMENTS_AT_ONCE = 256
 
 
 def pack_documents(
     texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, row_tokens: int
 ) -> list[list[int]]:
-    """Token ids of all documents, one after the other with an end token each, cut into rows.
+    """Rows of exactly `row_tokens` ids: documents in order, a separator after each, cut anywhere.
 
-    Every row has `row_tokens` ids but the last, which holds the rest (and is left out when it is
-    a single token, which predicts nothing). Deterministic; no token is lost otherwise.
+    The separator is <|endoftext|> where the tokenizer has it, else EOS; tokenizers that begin
+    every text with BOS do so here. Special-token strings inside a document are ordinary text.
+    What is left after the last full row becomes a shorter last row; a single token, which has
+    nothing to be predicted from, is dropped. Errors: DataError when there is no text.
     """
-    end = document_end_id(tokenizer)
+    if row_tokens < 2:
+        raise ValueError(f"row_tokens must be at least 2, not {row_tokens}")
+    rows: list[list[int]] = []
     stream: list[int] = []
-    for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]:
+    for ids in _document_ids(texts, tokenizer):
         stream += ids
-        stream.append(end)
-    rows = [stream[i : i + row_tokens] for i in range(0, len(stream), row_tokens)]
-    return [row for row in rows if len(row) > 1]
+        if len(stream) >= row_tokens:
+            full = len(stream) - len(stream) % row_tokens
+            rows += [stream[i : i + row_tokens] for i in range(0, full, row_tokens)]
+            stream = stream[full:]
+    if len(stream) > 1:
+        rows.append(stream)
+    if not rows:
+        raise DataError("no text to pack into rows")
+    return rows
+
+
+def _document_ids(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
+    encoder = TextEncoder(tokenizer)
+    bos = added_bos(tokenizer)
+    before = [] if bos is None else [tokenizer.convert_tokens_to_ids(bos)]
+    after = [tokenizer.convert_tokens_to_ids(document_separator(tokenizer))]
+    remaining = iter(texts)
+    while chunk := list(islice(remaining, _DOCUMENTS_AT_ONCE)):
+        for ids in encoder.plain_batch(chunk):
+            yield before + ids + after

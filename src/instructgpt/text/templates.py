@@ -1,64 +1,85 @@
-"""Chat templates for models that come without one.
+"""The chat templates that come with the project, and the tokens that they need.
 
-Each marks the assistant's text and its end token with `generation`, which other tools read; our
-own renderer does not need the markers.
+Every template marks what the assistant says, its end token included, with `{% generation %}`; a
+prompt rendered for generation is the exact beginning of the finished dialogue.
+
+    compact   <|user|>Hi<|end|><|assistant|>Hello<|end|>   four special tokens of one id each
+    chatml    <|im_start|>user\\nHi<|im_end|>\\n...         Qwen's and many others' format
+    alpaca    ### Instruction:\\nHi\\n\\n### Response:\\nHello EOS          headings in plain text
+    plain     Hi\\n\\nHello EOS     InstructGPT's own: prompt and completion, no names for speakers
+
+`alpaca` and `plain` need no special token but the tokenizer's EOS, which ends every answer: a
+model without a chat format learns them without a single new embedding.
 """
 
 from __future__ import annotations
 
 COMPACT = (
-    "{% for m in messages %}"
-    "{% if m.role == 'assistant' %}"
-    "<|assistant|>{% generation %}{{ m.content }}<|end|>{% endgeneration %}"
-    "{% else %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endif %}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{{ '<|assistant|>' }}"
+    "{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% else %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{% endif %}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-"""One special token per turn border: for tokenizers that we train (see `tokenizer.train_bpe`)."""
 
 CHATML = (
-    "{% for m in messages %}"
-    "{{ '<|im_start|>' + m.role + '\n' }}"
-    "{% if m.role == 'assistant' %}"
-    "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}"
-    "{% else %}{{ m.content }}<|im_end|>{% endif %}"
-    "{{ '\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}"
+    "{{ message['content'] + '<|im_end|>' }}"
+    "{% endif %}"
+    "{{ '\\n' }}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-"""Qwen's markers; for tokenizers that hold them as special tokens."""
-
-# Line breaks stand inside expressions: the template engine drops one that follows a block.
-PLAIN = (
-    "{% for m in messages %}"
-    "{{ m.role | capitalize + ':\n' }}"
-    "{% if m.role == 'assistant' %}"
-    "{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}"
-    "{% else %}{{ m.content }}{% endif %}"
-    "{{ '\n\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
-)
-"""Ordinary words as turn markers and the tokenizer's own EOS as the end: works with any base model
-and needs no new token; the default."""
 
 ALPACA = (
-    "{% for m in messages %}"
-    "{% if m.role == 'system' %}{{ m.content }}"
-    "{% elif m.role == 'user' %}{{ '### Instruction:\n' + m.content }}"
-    "{% else %}{{ '### Response:\n' }}"
-    "{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% endif %}"
-    "{{ '\n\n' }}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{{ '### Response:\\n' }}"
+    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
+    "{{ '\\n\\n' }}"
+    "{% elif message['role'] == 'user' %}"
+    "{{ '### Instruction:\\n' + message['content'] + '\\n\\n' }}"
+    "{% else %}"
+    "{{ message['content'] + '\\n\\n' }}"
+    "{% endif %}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '### Response:\n' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ '### Response:\\n' }}{% endif %}"
 )
-"""The headings of Alpaca, again with the tokenizer's own EOS."""
 
-TEMPLATES = {"compact": COMPACT, "chatml": CHATML, "plain": PLAIN, "alpaca": ALPACA}
-DEFAULT_TEMPLATE = "plain"
+PLAIN = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
+    "{% else %}"
+    "{{ message['content'] + '\\n\\n' }}"
+    "{% endif %}"
+    "{% endfor %}"
+)
 
-REQUIRED_TOKENS = {
-    "compact": ("<|user|>", "<|assistant|>", "<|system|>", "<|end|>"),
-    "chatml": ("<|im_start|>", "<|im_end|>"),
+TEMPLATES: dict[str, str] = {
+    "compact": COMPACT,
+    "chatml": CHATML,
+    "alpaca": ALPACA,
+    "plain": PLAIN,
 }
-"""Tokens that a template needs in the vocabulary, or its markers would be spelled in pieces."""
+
+TEMPLATE_TOKENS: dict[str, tuple[str, ...]] = {
+    "compact": ("<|end|>", "<|user|>", "<|assistant|>", "<|system|>"),
+    "chatml": ("<|im_end|>", "<|im_start|>"),
+    "alpaca": (),
+    "plain": (),
+}
+"""Special tokens that a template writes, the one that ends a turn first; () where it is EOS."""
+
+
+def template_name(template: str) -> str | None:
+    """The name of one of ours, with or without a BOS in front; None for any other template."""
+    return next((name for name, ours in TEMPLATES.items() if template.endswith(ours)), None)

@@ -58,8 +58,7 @@ def tokenize_rankings(
 
 def completion_sequence(renderer: ChatRenderer, prompt: Prompt, completion: str) -> TokenSequence:
     """Prompt, completion and its end token; the mask covers completion and end token."""
-    prompt_ids, answer = renderer.prompt_ids(prompt.messages), renderer.answer_ids(completion)
-    return [*prompt_ids, *answer], [False] * len(prompt_ids) + [True] * len(answer)
+    return renderer.dialogue_ids(Demonstration(prompt, completion).messages, "last")
 
 
 def tokenize_prompts(
