@@ -98,7 +98,11 @@ class Answering:
         renderer = ChatRenderer(lm.tokenizer)
         prompt_ids = self._tokenize(name, lm, renderer)
         engine = Engine(
-            lm.model, renderer.stop_ids, lm.pad_id, max_slots=self.config.sampling.max_slots
+            lm.model,
+            renderer.stop_ids,
+            lm.pad_id,
+            max_slots=self.config.sampling.max_slots,
+            dtype=lm.dtype,
         )
         answers = []
         for condition in conditions:

@@ -16,6 +16,7 @@ from instructgpt.config.evaluate import EvaluateConfig
 from instructgpt.data.jsonl import write_jsonl
 from instructgpt.data.readers import load_demonstrations, load_prompts
 from instructgpt.data.records import Prompt
+from instructgpt.data.splits import contamination
 from instructgpt.distributed.world import World
 from instructgpt.errors import DataError
 from instructgpt.evaluation.answering import Answering, ModelRecord
@@ -62,7 +63,7 @@ def run(config: EvaluateConfig, run: RunDir) -> dict[str, Any]:
         **compare_models(config, answering.prompts, records, _reference_texts(config)),
         "curves": _curves(config, records, gold),
     }
-    _write(run, evaluation, answering.prompts, records)
+    write_evaluation(run, evaluation, answering.prompts, records)
     return headline(evaluation)
 
 
@@ -181,12 +182,13 @@ def _write_record(run: RunDir, name: str, record: ModelRecord) -> None:
     atomic_write(run.path("models", f"{name}.json"), _json(facts))
 
 
-def _write(
+def write_evaluation(
     run: RunDir,
     evaluation: dict[str, Any],
     prompts: Sequence[Prompt],
     records: Mapping[str, ModelRecord],
 ) -> None:
+    """completions.jsonl, then evaluation.json."""
     rows = [
         {"model": name, **prompts[answer.prompt].to_dict(), **_verdicts(answer)}
         for name, record in records.items()
@@ -205,9 +207,10 @@ def _verdicts(answer: Answer) -> dict[str, Any]:
 def _unseen_prompts(config: EvaluateConfig) -> tuple[list[Prompt], dict[str, int]]:
     """Evaluation prompts that no training file holds, and how many were left out."""
     prompts = load_prompts(config.prompts).records
-    seen = {prompt.key for path in config.training_files for prompt in load_prompts(path).records}
-    unseen = [prompt for prompt in prompts if prompt.key not in seen]
-    contaminated = len(prompts) - len(unseen)
+    trained_on = [p for path in config.training_files for p in load_prompts(path).records]
+    shared = set(contamination(trained_on, prompts).indices)
+    unseen = [prompt for i, prompt in enumerate(prompts) if i not in shared]
+    contaminated = len(shared)
     if contaminated:
         logger.warning(
             "%d of %d evaluation prompts left out: training saw them", contaminated, len(prompts)
@@ -215,7 +218,10 @@ def _unseen_prompts(config: EvaluateConfig) -> tuple[list[Prompt], dict[str, int
     if not unseen:
         raise DataError(f"{config.prompts}: no prompt is left that training did not see")
     chosen = unseen[: config.num_prompts]
-    return chosen, {"seen_in_training": contaminated, "beyond_num_prompts": len(unseen) - len(chosen)}
+    return chosen, {
+        "seen_in_training": contaminated,
+        "beyond_num_prompts": len(unseen) - len(chosen),
+    }
 
 
 def _reference_texts(config: EvaluateConfig) -> dict[str, str]:

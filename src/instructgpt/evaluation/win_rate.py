@@ -7,19 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from instructgpt.data.records import Prompt
 from instructgpt.judging.intervals import Interval, proportion_interval
-
-
-class Judge(Protocol):
-    """Whoever ranks completions, as in `judging.protocol`."""
-
-    name: str
-
-    def rank(self, prompt: Prompt, completions: Sequence[str]) -> Sequence[int] | None:
-        """Ranks, 1 = best, equal = tie; None when the judge abstains."""
+from instructgpt.judging.protocol import Judge
 
 
 @dataclass(frozen=True, slots=True)

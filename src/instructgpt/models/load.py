@@ -19,6 +19,7 @@ from transformers import (
 from instructgpt.errors import CheckpointError, ConfigError
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.precision import choose_device, choose_dtype
+from instructgpt.models.quiet import without_bars
 from instructgpt.models.scalar_model import ScalarModel, init_scalar_head
 from instructgpt.text.tokenizer import load_tokenizer
 
@@ -143,7 +144,8 @@ def _load_config(location: str) -> PreTrainedConfig:
 
 def _from_pretrained(auto: Any, location: str, **kwargs: Any) -> PreTrainedModel:
     try:
-        model: PreTrainedModel = auto.from_pretrained(location, dtype=torch.float32, **kwargs)
+        with without_bars():
+            model: PreTrainedModel = auto.from_pretrained(location, dtype=torch.float32, **kwargs)
     except (OSError, ValueError) as error:
         raise CheckpointError(_one_line(location, error)) from error
     return model

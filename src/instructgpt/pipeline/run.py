@@ -125,9 +125,12 @@ def run_stage(
     action = decide(plan)[planned.name]
     if action.kind == "skip":
         return _skip(planned, observer)
+    if action.kind == "again":
+        # Opening the directory refuses, and says which settings differ: `out` was named by hand.
+        action = Action("resume", action.why)
     with _world() as world:
         world.barrier()
-        return _execute(planned, Action("resume", action.why), world, observer)
+        return _execute(planned, action, world, observer)
 
 
 def _skip(planned: PlannedStage, observer: Observer) -> Outcome:

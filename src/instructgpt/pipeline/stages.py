@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from instructgpt.config.base import Config
-from instructgpt.config.load import did_you_mean
 from instructgpt.errors import ConfigError
 
 if TYPE_CHECKING:
+    from instructgpt.config.base import Config
     from instructgpt.storage.run_dir import RunDir
 
 
@@ -105,6 +104,8 @@ STAGES: dict[str, Stage] = {stage.stem: stage for stage in _ALL}
 def find_stage(stem: str, where: str = "") -> Stage:
     """The kind of stage called `stem`. Errors: ConfigError, starting with `where`."""
     if stem not in STAGES:
+        from instructgpt.config.load import did_you_mean
+
         start = f"{where}: " if where else ""
         raise ConfigError(
             f"{start}there is no kind of stage called '{stem}'{did_you_mean(stem, STAGES)} "

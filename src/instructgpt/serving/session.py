@@ -20,7 +20,9 @@ class Session:
     def __init__(self, lm: CausalLM) -> None:
         self.lm = lm
         self.renderer = ChatRenderer(lm.tokenizer)
-        self.engine = Engine(lm.model, self.renderer.stop_ids, lm.pad_id, max_slots=8)
+        self.engine = Engine(
+            lm.model, self.renderer.stop_ids, lm.pad_id, max_slots=8, dtype=lm.dtype
+        )
 
     @classmethod
     def load(cls, source: str | Path, device: str = "auto", dtype: str = "auto") -> Session:

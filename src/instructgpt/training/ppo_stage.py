@@ -50,7 +50,11 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
         reward_model, renderer, max_tokens=hardware.tokens_per_microbatch, world=world
     )
     engine = Engine(
-        policy.model, renderer.stop_ids, policy.pad_id, max_slots=config.sampling.max_slots
+        policy.model,
+        renderer.stop_ids,
+        policy.pad_id,
+        config.sampling.max_slots,
+        dtype=policy.dtype,
     )
     longest = policy.context - config.sampling.max_new_tokens
     prompts, prompt_ids = tokenize_prompts(load_prompts(config.prompts).records, renderer, longest)

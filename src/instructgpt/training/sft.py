@@ -89,7 +89,9 @@ def _reward_scorer(config: SFTConfig, lm: CausalLM, renderer: ChatRenderer) -> C
         assert config.demonstrations_valid is not None
         prompts = [d.prompt for d in load_demonstrations(config.demonstrations_valid).records]
     prompts, prompt_ids = tokenize_prompts(prompts, renderer, lm.context - 1)
-    engine = Engine(lm.model, renderer.stop_ids, lm.pad_id, max_slots=config.sampling.max_slots)
+    engine = Engine(
+        lm.model, renderer.stop_ids, lm.pad_id, config.sampling.max_slots, dtype=lm.dtype
+    )
 
     def score() -> float:
         rollouts = engine.generate(prompt_ids, sampling_params(config.sampling, config.seed))

@@ -1,0 +1,75 @@
+"""`instructgpt VERB`: the verbs and what happens when one fails. Nothing heavy is imported here.
+
+Exit codes: 0 done, 2 the user can mend it (one line on standard error), 130 interrupted, and a
+traceback with 1 for what is our fault.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from instructgpt.cli import check, recipes, stages, talk
+from instructgpt.errors import InstructGPTError
+from instructgpt.progress import show_progress
+
+
+class Verbs(TyperGroup):
+    """The group of all verbs; turns our errors into one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb."""
+        try:
+            return super().invoke(ctx)
+        except InstructGPTError as error:
+            sys.stderr.write(f"error: {error}\n")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            sys.stderr.write("\ninterrupted; start the same command again to resume\n")
+            raise typer.Exit(130) from None
+
+
+class LogLines(logging.Handler):
+    """Warnings of the library as lines on standard error, wherever it points at the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        sys.stderr.write(f"{record.levelname.lower()}: {self.format(record)}\n")
+
+
+app = typer.Typer(
+    cls=Verbs,
+    name="instructgpt",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="The whole of InstructGPT: pretrain, demonstrate, rank, reward, PPO-ptx, prove, talk. "
+    "Begin with `instructgpt quickstart`.",
+)
+
+
+@app.callback()
+def prepare() -> None:
+    """Switch on progress and warnings; runs before every verb."""
+    # RANK is how torchrun tells its processes apart; only the first one reports.
+    show_progress(os.environ.get("RANK", "0") == "0")
+    logger = logging.getLogger("instructgpt")
+    if not logger.handlers:
+        logger.addHandler(LogLines())
+        logger.propagate = False
+
+
+recipes.add_to(app)
+talk.add_to(app)
+check.add_to(app)
+stages.add_to(app)
+
+
+def main() -> None:
+    """The program."""
+    app(prog_name="instructgpt")

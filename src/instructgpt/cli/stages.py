@@ -1,0 +1,91 @@
+"""One verb per kind of stage: `instructgpt sft --out DIR --model gpt2 --optim.lr 1e-5`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from instructgpt.errors import ConfigError
+from instructgpt.pipeline.stages import STAGES, Stage
+
+if TYPE_CHECKING:
+    from instructgpt.config.describe import Row
+
+_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register one verb per kind of stage."""
+    for stage in STAGES.values():
+        app.command(
+            stage.stem.replace("_", "-"),
+            cls=_command_class(stage),
+            help=stage.purpose,
+            context_settings=_SETTINGS,
+            rich_help_panel="Stages, one at a time",
+        )(_verb(stage))
+
+
+def _verb(stage: Stage) -> Callable[..., None]:
+    def run(
+        ctx: typer.Context,
+        out: Annotated[Path | None, typer.Option(help="Run directory to work in.")] = None,
+        config: Annotated[
+            list[Path] | None, typer.Option(help="YAML file with settings; later ones win.")
+        ] = None,
+        print_config: Annotated[
+            bool, typer.Option("--print-config", help="Only print the settings, as YAML.")
+        ] = False,
+    ) -> None:
+        if print_config:
+            from instructgpt.config.load import dump_config, load_config
+
+            print(dump_config(load_config(stage.config_class(), config or [], ctx.args)), end="")
+            return
+        if out is None:
+            raise ConfigError("give the directory of the run as --out DIR")
+        from instructgpt.cli.console import ConsoleObserver, closing_words
+        from instructgpt.pipeline.run import run_stage
+
+        outcome = run_stage(stage.stem, out, config or [], ctx.args, ConsoleObserver())
+        closing_words([outcome])
+
+    return run
+
+
+def _command_class(stage: Stage) -> type[TyperCommand]:
+    class StageCommand(TyperCommand):
+        """A command whose help also lists the stage's settings."""
+
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            """Print the options, then the settings."""
+            super().format_help(ctx, formatter)
+            from instructgpt.config.describe import describe
+
+            _print_settings(describe(stage.config_class()))
+
+    return StageCommand
+
+
+def _print_settings(rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    console.print(Text("Settings, as --KEY VALUE or KEY=VALUE, or in a YAML file:\n"))
+    for row in rows:
+        line = Text("  ")
+        if row.type == "section":
+            line.append(f"{row.key}.", style="bold")
+        else:
+            line.append(f"--{row.key}", style="bold cyan")
+            line.append(f"  {row.type}")
+            line.append(f"  [{row.default}]", style="dim" if row.default != "required" else "red")
+        console.print(line)
+        console.print(Padding(Text(row.doc), (0, 0, 0, 8)))
+    console.print()
