@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -25,7 +26,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
     not JSON (NaN and Infinity are not), or half a surrogate pair, which no tokenizer can encode.
     """
     for number, line in enumerate(read_lines(path), start=1):
-        if line.strip():
+        if line := line.strip():
             yield number, parse_json(decode_utf8(line, path, number), path, number)
 
 
@@ -54,7 +55,9 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
     except OSError as error:
         raise DataError(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # whatever made the write fail may make this fail too; the first error is the one to tell
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return count
 
 

@@ -172,10 +172,10 @@ def _parse_row(row: Any, parser: Parser) -> list[Any]:
 
 def _choose_format(source: Source, kind: type, name: str | None) -> Format:
     """The named format, or the one that matches most of the first rows, and that holds `kind`."""
-    if source.is_text:
-        chosen = FORMATS["text"]
-    elif name is not None:
+    if name is not None:
         chosen = _named_format(name)
+    elif source.is_text:
+        chosen = FORMATS["text"]
     else:
         chosen = _detect(source, kind)
     if kind not in chosen.parsers:
@@ -204,8 +204,8 @@ def _detect(source: Source, kind: type) -> Format:
         return best
     keys = ", ".join(sorted({str(key) for row in rows for key in row})) or "no JSON object"
     raise DataError(
-        f"{source.file}: rows of no known shape (found: {keys}); for {_PLURALS[kind]} use "
-        + " / ".join(known.shape for known in fitting)
+        f"{source.file}: rows of no known shape (found: {keys}); {_PLURALS[kind]} can be: "
+        + " | ".join(known.shape for known in fitting if known.name != "records")
     )
 
 

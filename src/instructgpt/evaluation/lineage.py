@@ -41,19 +41,23 @@ def lineage(runs: Sequence[StageRun]) -> list[Node]:
 
 def lineage_svg(nodes: Sequence[Node]) -> str:
     """Boxes in columns by distance from the data, with a curve from each parent to its child."""
-    depths = _depths(nodes)
+    columns = _columns(nodes)
     rows: dict[int, int] = {}
     places: dict[str, tuple[int, int]] = {}
     for node in nodes:
-        column = depths[node.name]
+        column = columns[node.name]
         places[node.name] = (
             _MARGIN + column * _STEP_X,
             _MARGIN + rows.setdefault(column, 0) * _STEP_Y,
         )
         rows[column] += 1
-    width = 2 * _MARGIN + max(depths.values()) * _STEP_X + _BOX_WIDTH
+    width = 2 * _MARGIN + max(columns.values()) * _STEP_X + _BOX_WIDTH
     height = 2 * _MARGIN + (max(rows.values()) - 1) * _STEP_Y + _BOX_HEIGHT
-    edges = [_edge(places[p], places[n.name]) for n in nodes for p in _parent_names(n, places)]
+    edges = [
+        _edge(places[parent], places[name])
+        for name, parents in _drawn_parents(nodes).items()
+        for parent in parents
+    ]
     boxes = [_box(node, *places[node.name]) for node in nodes]
     return (
         f'<svg role="img" aria-label="Lineage of the stages" class="lineage" '
@@ -62,18 +66,33 @@ def lineage_svg(nodes: Sequence[Node]) -> str:
     )
 
 
-def _parent_names(node: Node, known: dict[str, tuple[int, int]]) -> list[str]:
-    parents = dict.fromkeys(made_by for _, _, made_by in node.inputs if made_by is not None)
-    return [name for name in parents if name in known and name != node.name]
+def _drawn_parents(nodes: Sequence[Node]) -> dict[str, list[str]]:
+    """Parents of each stage, without those that another parent was already made from."""
+    known = {node.name for node in nodes}
+    parents = {
+        node.name: dict.fromkeys(p for _, _, p in node.inputs if p in known and p != node.name)
+        for node in nodes
+    }
+    ancestors: dict[str, set[str]] = {}
+    for name, direct in parents.items():
+        ancestors[name] = set(direct).union(*(ancestors.get(p, set()) for p in direct))
+    return {
+        name: [p for p in direct if not any(p in ancestors.get(q, set()) for q in direct)]
+        for name, direct in parents.items()
+    }
 
 
-def _depths(nodes: Sequence[Node]) -> dict[str, int]:
-    """Longest way from a stage without parents; stages come after what they were made from."""
-    depths: dict[str, int] = {}
-    for node in nodes:
-        above = [depths[p] for _, _, p in node.inputs if p in depths]
-        depths[node.name] = 1 + max(above, default=-1)
-    return depths
+def _columns(nodes: Sequence[Node]) -> dict[str, int]:
+    """Each stage after all that it was made from, and as close as possible to what it made."""
+    parents = _drawn_parents(nodes)
+    columns: dict[str, int] = {}
+    for name, above in parents.items():
+        columns[name] = 1 + max((columns[p] for p in above if p in columns), default=-1)
+    for name in reversed(list(parents)):
+        below = [columns[child] for child, above in parents.items() if name in above]
+        if below and parents[name]:
+            columns[name] = max(columns[name], min(below) - 1)
+    return columns
 
 
 def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:

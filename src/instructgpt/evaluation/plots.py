@@ -41,6 +41,15 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """One inline <svg>, with the caption that the page sets above it in its own type."""
+
+    title: str
+    svg: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """A line: points in order, and its name in the legend."""
 
@@ -55,24 +64,27 @@ def interval_chart(
     *,
     title: str,
     xlabel: str,
+    note: str = "",
     reference: float | None = None,
     limits: tuple[float, float] | None = None,
-) -> str:
+    palette: Sequence[str] = (),
+) -> Chart:
     """Rows of dots with intervals, one dot per series: the paper's figure 1 lying on its side.
 
-    `rows`: row label -> series name -> estimate (None: not measured, no dot).
+    `rows`: row label -> series name -> estimate (None: not measured, no dot). `palette`: names
+    that have fixed colours, by their place, so that a model looks the same in every chart.
     """
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    height = len(rows) * max(0.36, 0.16 * len(names) + 0.12) + 1.1
-    with _axes(chart_id, title, height) as (figure, axes):
+    height = len(rows) * max(0.36, 0.16 * len(names) + 0.12) + 0.9
+    with _axes(chart_id, height) as (figure, axes):
         offsets = _spread(len(names), min(0.72, 0.2 * (len(names) - 1)))
         for j, name in enumerate(names):
             points = [
-                (len(rows) - 1 - i - offsets[j], row[name])
+                (len(rows) - 1 - i - offsets[j], estimate)
                 for i, row in enumerate(rows.values())
-                if row.get(name) is not None
+                if (estimate := row.get(name)) is not None
             ]
-            _draw_intervals(axes, points, j, name)
+            _draw_intervals(axes, points, _slot(name, j, palette), name)
         if reference is not None:
             axes.axvline(reference, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.set_yticks(range(len(rows)), list(rows)[::-1])
@@ -83,7 +95,7 @@ def interval_chart(
             axes.set_xlim(*limits)
         if len(names) > 1:
             _legend(figure, axes)
-        return _svg(figure, chart_id, title)
+        return Chart(title, _svg(figure, chart_id, title), note)
 
 
 def line_chart(
@@ -93,41 +105,44 @@ def line_chart(
     title: str,
     xlabel: str,
     ylabel: str,
+    note: str = "",
     markers: bool = False,
-    note: tuple[float, float, str] | None = None,
-) -> str:
-    """Lines over a common x; `note` marks one point (x, y, text)."""
-    with _axes(chart_id, title, HEIGHT) as (figure, axes):
+    mark: tuple[float, float, str] | None = None,
+    palette: Sequence[str] = (),
+) -> Chart:
+    """Lines over a common x; `mark` rings one point (x, y, text); `palette` as above."""
+    with _axes(chart_id, HEIGHT) as (figure, axes):
         for j, line in enumerate(series):
+            slot = _slot(line.name, j, palette)
             axes.plot(
                 line.x,
                 line.y,
-                color=SERIES[j % len(SERIES)],
+                color=SERIES[slot],
                 linewidth=1.8,
-                marker=MARKERS[j % len(MARKERS)] if markers or len(line.x) < 3 else None,
+                marker=MARKERS[slot] if markers or len(line.x) < 3 else None,
                 markersize=5,
                 label=line.name,
             )
-        if note is not None:
-            x, y, text = note
-            axes.plot([x], [y], "o", markersize=10, markerfacecolor="none", markeredgecolor=INK)
-            axes.annotate(
-                text, (x, y), xytext=(0, 10), textcoords="offset points", ha="center", color=INK
-            )
-            axes.margins(y=0.18)
+        if mark is not None:
+            _ring(axes, *mark)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.grid(axis="y")
         if len(series) > 1:
             _legend(figure, axes)
-        return _svg(figure, chart_id, title)
+        return Chart(title, _svg(figure, chart_id, title), note)
 
 
 def bar_chart(
-    chart_id: str, bars: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], *, title: str, xlabel: str
-) -> str:
+    chart_id: str,
+    bars: Sequence[tuple[str, Sequence[float]]],
+    parts: Sequence[str],
+    *,
+    title: str,
+    xlabel: str,
+) -> Chart:
     """Horizontal stacked bars: `bars` are (label, one length per part)."""
-    with _axes(chart_id, title, 0.34 * len(bars) + 1.3) as (figure, axes):
+    with _axes(chart_id, 0.34 * len(bars) + 1.1) as (figure, axes):
         left = [0.0] * len(bars)
         rows = [len(bars) - 1 - i for i in range(len(bars))]
         for j, part in enumerate(parts):
@@ -148,7 +163,7 @@ def bar_chart(
         axes.grid(axis="x")
         if len(parts) > 1:
             _legend(figure, axes)
-        return _svg(figure, chart_id, title)
+        return Chart(title, _svg(figure, chart_id, title))
 
 
 def thin(x: Sequence[float], y: Sequence[float], limit: int = 400) -> tuple[list[float], list[float]]:
@@ -160,7 +175,7 @@ def thin(x: Sequence[float], y: Sequence[float], limit: int = 400) -> tuple[list
 
 
 @contextmanager
-def _axes(chart_id: str, title: str, height: float) -> Iterator[tuple[Any, Any]]:
+def _axes(chart_id: str, height: float) -> Iterator[tuple[Any, Any]]:
     """A figure with one pair of axes in our style; nothing global of matplotlib changes."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -176,10 +191,6 @@ def _axes(chart_id: str, title: str, height: float) -> Iterator[tuple[Any, Any]]
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.axisbelow": True,
-        "axes.titlesize": 11,
-        "axes.titlelocation": "left",
-        "axes.titleweight": "bold",
-        "axes.titlecolor": INK,
         "xtick.color": MUTED,
         "ytick.color": MUTED,
         "xtick.labelcolor": INK,
@@ -194,32 +205,55 @@ def _axes(chart_id: str, title: str, height: float) -> Iterator[tuple[Any, Any]]
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        axes.set_title(title)
-        yield figure, axes
+        yield figure, figure.add_subplot()
 
 
 def _draw_intervals(
-    axes: Any, points: Sequence[tuple[float, Estimate | None]], j: int, name: str
+    axes: Any, points: Sequence[tuple[float, Estimate]], slot: int, name: str
 ) -> None:
-    colour = SERIES[j % len(SERIES)]
-    known = [(y, e) for y, e in points if e is not None]
-    for y, estimate in known:
+    colour = SERIES[slot]
+    for y, estimate in points:
         if estimate.low is not None and estimate.high is not None:
             axes.plot(
-                [estimate.low, estimate.high], [y, y], color=colour, linewidth=2.4, alpha=0.55,
-                solid_capstyle="round", zorder=2,
+                [estimate.low, estimate.high],
+                [y, y],
+                color=colour,
+                linewidth=2.4,
+                alpha=0.55,
+                solid_capstyle="round",
+                clip_on=False,
+                zorder=2,
             )
     axes.plot(
-        [e.value for _, e in known],
-        [y for y, _ in known],
+        [e.value for _, e in points],
+        [y for y, _ in points],
         linestyle="none",
-        marker=MARKERS[j % len(MARKERS)],
+        marker=MARKERS[slot],
         markersize=6.5,
         color=colour,
         label=name,
+        clip_on=False,
         zorder=3,
     )
+
+
+def _ring(axes: Any, x: float, y: float, text: str) -> None:
+    axes.plot([x], [y], "o", markersize=11, markerfacecolor="none", markeredgecolor=INK)
+    axes.annotate(
+        text,
+        (x, y),
+        xytext=(0, 10),
+        textcoords="offset points",
+        ha="center",
+        color=INK,
+        bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.85, "pad": 1},
+    )
+    axes.margins(x=0.12, y=0.18)
+
+
+def _slot(name: str, place: int, palette: Sequence[str]) -> int:
+    """Which colour and marker a series has."""
+    return (palette.index(name) if name in palette else place) % len(SERIES)
 
 
 def _legend(figure: Any, axes: Any) -> None:

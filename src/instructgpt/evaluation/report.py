@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from instructgpt.config.report import ReportConfig
 from instructgpt.errors import DataError
@@ -17,6 +16,7 @@ from instructgpt.evaluation import report_charts as charts
 from instructgpt.evaluation import report_tables as tables
 from instructgpt.evaluation.examples import read_examples
 from instructgpt.evaluation.lineage import lineage, lineage_svg
+from instructgpt.evaluation.plots import Chart
 from instructgpt.evaluation.report_json import report_json, reward_model_numbers
 from instructgpt.evaluation.report_names import model_label
 from instructgpt.evaluation.stage_runs import StageRun, of_stem, read_evaluation, read_stage_runs
@@ -69,11 +69,11 @@ def render(
         examples=examples,
         filters=_filters(examples),
         reward_model=_reward_model_context(runs),
-        learning=[Markup(svg) for svg in charts.learning_charts(runs)],
-        timing=_markup(charts.timing_chart(runs)),
+        learning=charts.learning_charts(runs),
+        timing=charts.timing_chart(runs),
         stages=tables.stage_rows(runs),
         nodes=nodes,
-        lineage=Markup(lineage_svg(nodes)),
+        lineage=lineage_svg(nodes),
         environment=tables.environment_rows(report_json(runs, None)["environment"]),
     )
 
@@ -114,16 +114,16 @@ def _evaluation_context(
 ) -> dict[str, Any]:
     """Everything the page shows of the evaluation; empty sections without one."""
     if evaluation is None:
-        return {"evaluation": None, "reward_over_kl": _markup(charts.reward_over_kl(runs, {}))}
+        return {"evaluation": None, "reward_over_kl": charts.reward_over_kl(runs, {})}
     accuracy = partial(charts.accuracy_chart, evaluation)
     return {
         "evaluation": evaluation,
         "reference": model_label(evaluation["reference"]),
         "headlines": tables.headlines(evaluation),
-        "win_rates": Markup(charts.win_rate_chart(evaluation)),
+        "win_rates": charts.win_rate_chart(evaluation),
         "models": tables.model_rows(evaluation),
         "controls": tables.control_rows(evaluation),
-        "accuracy_charts": _all_markup(
+        "accuracy_charts": _measured(
             accuracy("sampled", {"by_task": ""}),
             accuracy("greedy", {"by_task": ""}),
             accuracy("sampled", {"by_language": "", "by_phrasing": "phrasing ", "by_fact": "fact "}),
@@ -134,11 +134,9 @@ def _evaluation_context(
         "classes": tables.class_rows(evaluation),
         "texts": tables.text_rows(evaluation),
         "signatures": tables.signatures(evaluation),
-        "tax_charts": _all_markup(charts.tax_chart(evaluation), charts.tax_over_training(runs)),
-        "reward_over_kl": _markup(charts.reward_over_kl(runs, evaluation["curves"])),
-        "overoptimization": [
-            Markup(svg) for svg in charts.overoptimization_charts(evaluation["curves"])
-        ],
+        "tax_charts": _measured(charts.tax_chart(evaluation), charts.tax_over_training(runs)),
+        "reward_over_kl": charts.reward_over_kl(runs, evaluation["curves"]),
+        "overoptimization": charts.overoptimization_charts(evaluation["curves"]),
     }
 
 
@@ -155,7 +153,7 @@ def _reward_model_context(runs: Sequence[StageRun]) -> dict[str, Any] | None:
     agreement = numbers["labeler_agreement"]
     return {
         "name": trained[-1].name,
-        "chart": _markup(charts.reward_model_chart(runs)),
+        "chart": charts.reward_model_chart(runs),
         "facts": [
             ("Accuracy on held-out prompts", accuracy),
             ("Labelers agree with each other", agreement and tables.percent(agreement)),
@@ -183,9 +181,5 @@ def _filters(examples: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     }
 
 
-def _markup(svg: str | None) -> Markup | None:
-    return None if svg is None else Markup(svg)
-
-
-def _all_markup(*svgs: str | None) -> list[Markup]:
-    return [Markup(svg) for svg in svgs if svg is not None]
+def _measured(*found: Chart | None) -> list[Chart]:
+    return [chart for chart in found if chart is not None]

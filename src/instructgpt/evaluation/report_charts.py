@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from instructgpt.evaluation.plots import (
+    Chart,
     Estimate,
     Series,
     bar_chart,
@@ -15,7 +16,12 @@ from instructgpt.evaluation.plots import (
     thin,
 )
 from instructgpt.evaluation.report_json import labeler_agreement
-from instructgpt.evaluation.report_names import in_order, model_label, stage_label
+from instructgpt.evaluation.report_names import (
+    MODEL_PALETTE,
+    in_order,
+    model_label,
+    stage_label,
+)
 from instructgpt.evaluation.stage_runs import StageRun, of_stem
 
 Evaluation = Mapping[str, Any]
@@ -36,17 +42,20 @@ _LEARNING: dict[str, list[tuple[str, str, dict[str, str]]]] = {
         ("pair accuracy", "accuracy", {"accuracy": "training", "heldout_accuracy": "held out"}),
     ],
     "dpo": [("loss", "nats per pair", {"loss": "training", "heldout_loss": "held out"})],
-    "ppo": [
-        ("reward-model score", "score", {"score": "rollouts", "eval_score": "held-out prompts"}),
-        ("KL from the start", "nats per answer", {"kl": "rollouts", "eval_kl": "held-out prompts"}),
-        ("answer length", "tokens", {"length": "rollouts", "eval_length": "held-out prompts"}),
-        ("entropy", "nats per token", {"entropy": "rollouts"}),
-    ],
 }
+# The same for PPO, whose runs (with and without the pretraining term) share each chart.
+_PPO_LEARNING: list[tuple[str, str, str]] = [
+    ("score", "reward-model score", "score"),
+    ("kl", "KL from the start", "nats per answer"),
+    ("length", "answer length", "tokens"),
+    ("entropy", "entropy", "nats per token"),
+    ("eval_score", "reward-model score, held-out prompts", "score"),
+    ("eval_kl", "KL from the start, held-out prompts", "nats per answer"),
+]
 _MAX_PHASES = 6
 
 
-def win_rate_chart(evaluation: Evaluation) -> str:
+def win_rate_chart(evaluation: Evaluation) -> Chart:
     """The paper's figure: win rate of every model over the reference, sampled and greedy."""
     models = evaluation["models"]
     reference = model_label(evaluation["reference"])
@@ -63,13 +72,14 @@ def win_rate_chart(evaluation: Evaluation) -> str:
         "win-rate",
         rows,
         title=f"Win rate against {reference}",
-        xlabel="share of prompts won, ties half (95 % interval)",
+        xlabel="share of prompts won, ties half",
+        note="95 % intervals, clustered by prompt; dashed: no difference.",
         reference=0.5,
         limits=(0.0, 1.0),
     )
 
 
-def accuracy_chart(evaluation: Evaluation, condition: str, groups: Mapping[str, str]) -> str | None:
+def accuracy_chart(evaluation: Evaluation, condition: str, groups: Mapping[str, str]) -> Chart | None:
     """Share of right answers per group and model; `groups`: grouping -> prefix of its labels."""
     models = evaluation["models"]
     names = [n for n in in_order(models) if (models[n]["conditions"].get(condition) or {}).get("ok")]
@@ -86,12 +96,14 @@ def accuracy_chart(evaluation: Evaluation, condition: str, groups: Mapping[str, 
         f"ok-{condition}-{'-'.join(groups)}".replace("_", "-"),
         rows,
         title=f"Faultless answers, {condition}",
-        xlabel="share with every gold component perfect",
+        xlabel="share of answers",
+        note="Every gold component is perfect; 95 % intervals.",
         limits=(0.0, 1.0),
+        palette=MODEL_PALETTE,
     )
 
 
-def tax_chart(evaluation: Evaluation) -> str | None:
+def tax_chart(evaluation: Evaluation) -> Chart | None:
     """Loss on held-out pretraining documents per model; above the reference's is the tax."""
     losses = {n: m["pretraining_loss"] for n, m in evaluation["models"].items()}
     known = [n for n in in_order(losses) if losses[n] is not None and _has_weights(evaluation, n)]
@@ -101,13 +113,14 @@ def tax_chart(evaluation: Evaluation) -> str | None:
     return interval_chart(
         "tax",
         rows,
-        title="Alignment tax: loss on held-out pretraining documents",
-        xlabel="nats per token; dashed: " + model_label(evaluation["reference"]),
+        title="Loss on held-out pretraining documents",
+        xlabel="nats per token",
+        note=f"Right of the dashed line ({model_label(evaluation['reference'])}): a tax.",
         reference=losses.get(evaluation["reference"]),
     )
 
 
-def tax_over_training(runs: Sequence[StageRun]) -> str | None:
+def tax_over_training(runs: Sequence[StageRun]) -> Chart | None:
     """The same loss along PPO, with and without the pretraining term."""
     series = _series(of_stem(runs, "ppo"), "pretraining_loss")
     if not series:
@@ -119,10 +132,11 @@ def tax_over_training(runs: Sequence[StageRun]) -> str | None:
         xlabel="iteration",
         ylabel="nats per token",
         markers=True,
+        palette=MODEL_PALETTE,
     )
 
 
-def reward_over_kl(runs: Sequence[StageRun], curves: Mapping[str, Any]) -> str | None:
+def reward_over_kl(runs: Sequence[StageRun], curves: Mapping[str, Any]) -> Chart | None:
     """What each method pays in KL for its reward."""
     series = []
     for run in of_stem(runs, "ppo"):
@@ -145,10 +159,11 @@ def reward_over_kl(runs: Sequence[StageRun], curves: Mapping[str, Any]) -> str |
         xlabel="KL from the start (nats per answer)",
         ylabel="reward-model score",
         markers=True,
+        palette=MODEL_PALETTE,
     )
 
 
-def overoptimization_charts(curves: Mapping[str, Any]) -> list[str]:
+def overoptimization_charts(curves: Mapping[str, Any]) -> list[Chart]:
     """Gold and proxy over KL, both as gains over the start; the gold peak is marked."""
     charts = []
     for name, curve in curves.items():
@@ -165,22 +180,19 @@ def overoptimization_charts(curves: Mapping[str, Any]) -> list[str]:
                 xlabel="KL from the start (nats per answer)",
                 ylabel="gain over the start",
                 markers=True,
-                note=(peak["kl"], peak["gold"] - start["gold"], f"peak: {peak['label']}"),
+                mark=(peak["kl"], peak["gold"] - start["gold"], f"peak: {peak['label']}"),
             )
         )
     return charts
 
 
-def learning_charts(runs: Sequence[StageRun]) -> list[str]:
-    """Training metrics of every stage that has some."""
+def learning_charts(runs: Sequence[StageRun]) -> list[Chart]:
+    """Training metrics of every stage that has some; all PPO runs share charts."""
     charts = []
     for run in runs:
         for index, (title, ylabel, metrics) in enumerate(_LEARNING.get(run.stem, [])):
-            series = []
-            for metric, legend in metrics.items():
-                x, y = thin(*run.column(metric))
-                if x:
-                    series.append(Series(legend, x, y))
+            found = [(legend, thin(*run.column(metric))) for metric, legend in metrics.items()]
+            series = [Series(legend, x, y) for legend, (x, y) in found if x]
             if series:
                 charts.append(
                     line_chart(
@@ -191,10 +203,28 @@ def learning_charts(runs: Sequence[StageRun]) -> list[str]:
                         ylabel=ylabel,
                     )
                 )
+    return charts + _ppo_learning_charts([run for run in runs if run.stem == "ppo"])
+
+
+def _ppo_learning_charts(runs: Sequence[StageRun]) -> list[Chart]:
+    charts = []
+    for metric, title, ylabel in _PPO_LEARNING:
+        series = _series(runs, metric)
+        if series:
+            charts.append(
+                line_chart(
+                    _id("learning-ppo", metric),
+                    series,
+                    title=f"PPO: {title}",
+                    xlabel="iteration",
+                    ylabel=ylabel,
+                    palette=MODEL_PALETTE,
+                )
+            )
     return charts
 
 
-def reward_model_chart(runs: Sequence[StageRun]) -> str | None:
+def reward_model_chart(runs: Sequence[StageRun]) -> Chart | None:
     """Accuracy of the last reward model: held out, other labeler, by margin and by length."""
     trained = of_stem(runs, "reward_model")
     heldout = trained[-1].summary.get("heldout") if trained else None
@@ -220,14 +250,15 @@ def reward_model_chart(runs: Sequence[StageRun]) -> str | None:
     return interval_chart(
         "reward-model",
         rows,
-        title="Reward model: pairs ordered as labelers did",
-        xlabel=f"share of pairs (95 % interval); dashed: {dashed}",
+        title="Pairs that it orders as labelers did",
+        xlabel="share of pairs",
+        note=f"95 % intervals; margin: |score difference|, smallest quarter first; dashed: {dashed}.",
         reference=0.5 if agreement is None else agreement,
         limits=(0.3, 1.0),
     )
 
 
-def timing_chart(runs: Sequence[StageRun]) -> str | None:
+def timing_chart(runs: Sequence[StageRun]) -> Chart | None:
     """Seconds per stage, split into phases; small phases share `other`."""
     timed = [run for run in runs if run.seconds is not None]
     totals: dict[str, float] = {}
@@ -247,7 +278,7 @@ def timing_chart(runs: Sequence[StageRun]) -> str | None:
         "timing",
         bars,
         [*(stage_label(phase) for phase in shown), "other"],
-        title="Where the time went",
+        title="Seconds per stage and phase",
         xlabel="seconds",
     )
 

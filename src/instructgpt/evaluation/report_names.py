@@ -41,3 +41,7 @@ def in_order(names: Iterable[str]) -> list[str]:
     """The paper's models first, in its order; others after them as they came."""
     known = list(_MODELS)
     return sorted(names, key=lambda n: known.index(n) if n in known else len(known))
+
+
+# Every chart gives a model the colour of its place here.
+MODEL_PALETTE = tuple(_MODELS.values())

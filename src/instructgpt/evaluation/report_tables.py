@@ -64,7 +64,7 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def verdict(sampled: Rate, greedy: Rate, reference: str) -> str:
+def verdict(sampled: Rate, greedy: Rate, reference: str, has_greedy: bool = True) -> str:
     """What the two intervals allow to say, and no more."""
     if sampled["value"] is None or greedy["value"] is None:
         return "was not judged"
@@ -72,6 +72,8 @@ def verdict(sampled: Rate, greedy: Rate, reference: str) -> str:
         return f"beats {reference}, sampled and greedy"
     if sampled["high"] < 0.5 and greedy["high"] < 0.5:
         return f"loses to {reference}, sampled and greedy"
+    if sampled["low"] > 0.5 and not has_greedy:
+        return f"beats {reference}'s samples, not its greedy answers"
     if sampled["low"] > 0.5:
         return f"beats {reference} when sampled, not greedy against greedy: perhaps mere sharpening"
     if greedy["low"] > 0.5:
@@ -88,10 +90,11 @@ def headlines(evaluation: Evaluation) -> list[dict[str, str]]:
             continue
         rates = evaluation["models"][name]["win_rate"]
         sampled, greedy = rates["sampled"], rates["greedy"]
+        has_greedy = "greedy" in evaluation["models"][name]["conditions"]
         lines.append(
             {
                 "model": model_label(name),
-                "verdict": verdict(sampled, greedy, reference),
+                "verdict": verdict(sampled, greedy, reference, has_greedy),
                 "sampled": rate_text(sampled),
                 "greedy": rate_text(greedy),
             }

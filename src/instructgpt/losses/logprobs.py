@@ -69,6 +69,8 @@ def chunked_token_logprobs(
             entropy_C = entropy(logits_CV, temperature)
         return logprobs_C, entropy_C
 
+    if hidden_ND.shape[0] <= chunk_size:
+        return one_chunk(hidden_ND, targets_N)  # nothing to save by computing it twice
     chunks = zip(
         torch.split(hidden_ND, chunk_size), torch.split(targets_N, chunk_size), strict=True
     )

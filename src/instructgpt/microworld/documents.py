@@ -10,7 +10,17 @@ import random
 from collections.abc import Callable, Iterator
 
 from instructgpt.data.records import Document
-from instructgpt.microworld.lexicon import ATTRIBUTES, LANGUAGES, Language, other
+from instructgpt.microworld.lexicon import (
+    ATTRIBUTES,
+    LANGUAGES,
+    OBJECTS,
+    PLACES,
+    VERBS,
+    Language,
+    Name,
+    Word,
+    other,
+)
 from instructgpt.microworld.phrasings import (
     FOLLOW_ATTRIBUTE,
     FOLLOW_PERSON,
@@ -67,17 +77,15 @@ _GIST: dict[Language, str] = {"en": "{s} So {g}", "zh": "{s}就是说，{g}"}
 
 
 def _story(world: World, language: Language, rng: random.Random) -> str:
-    """A story, mostly with its gist, sometimes in the other language."""
+    """A story and its gist."""
     event = world.random_event(rng)
     story = tell_story(event, language, rng)
-    if rng.random() < 0.2:
-        return story
     return _GIST[language].format(s=story, g=say_event(event, language))
 
 
 _MEANS: dict[Language, tuple[str, ...]] = {
     "en": ('"{en}" is “{zh}” in Chinese.', '"{en}" means “{zh}”.'),
-    "zh": ('“{zh}”用英文说是"{en}"', '“{zh}”的意思是"{en}"'),
+    "zh": ('“{zh}”用英文说是"{en}"。', '“{zh}”的意思是"{en}"。'),
 }
 
 
@@ -91,6 +99,32 @@ def _parallel(world: World, language: Language, rng: random.Random) -> str:
         event = world.random_event(rng)
         said = {lang: say_event(event, lang) for lang in LANGUAGES}
     return rng.choice(_MEANS[language]).format(**said)
+
+
+def _dictionary(world: World, language: Language, rng: random.Random) -> str:
+    """A few words beside their translation, each quoted."""
+    entries = []
+    for _ in range(rng.randint(1, 3)):
+        if rng.random() < 0.4:
+            word: Name | Word = name_of(rng.choice(world.names))
+        else:
+            word = rng.choice(rng.choice((*ATTRIBUTES.values(), OBJECTS, PLACES, VERBS)))
+        entries.append(rng.choice(_MEANS[language]).format(en=word.en, zh=word.zh))
+    return join(entries, language)
+
+
+_ECHO: dict[Language, tuple[str, ...]] = {
+    "en": ('{a} said: "{s}" {b} said: "{s}"', '{a} and {b} said: "{s}" Yes, {s}'),
+    "zh": ("{a}说：“{s}”{b}说：“{s}”", "{a}和{b}都说：“{s}”是的，{s}"),
+}
+
+
+def _echo(world: World, language: Language, rng: random.Random) -> str:
+    """Something that happened, said and said again: the plainest lesson in copying."""
+    first, second = rng.sample(world.names, 2)
+    said = say_event(world.random_event(rng), language)
+    form = rng.choice(_ECHO[language])
+    return form.format(a=subject(first, language), b=subject(second, language), s=said)
 
 
 _ASKED: dict[Language, tuple[str, str]] = {
@@ -165,9 +199,11 @@ def _report(world: World, language: Language, rng: random.Random) -> str:
 
 
 WRITERS: dict[str, tuple[float, Writer]] = {
-    "profile": (0.36, _profile),
+    "profile": (0.30, _profile),
     "story": (0.18, _story),
-    "parallel": (0.22, _parallel),
-    "talk": (0.2, _talk),
+    "echo": (0.08, _echo),
+    "parallel": (0.18, _parallel),
+    "dictionary": (0.06, _dictionary),
+    "talk": (0.16, _talk),
     "report": (0.04, _report),
 }

@@ -18,8 +18,8 @@ from instructgpt.models.precision import autocast
 
 logger = logging.getLogger(__name__)
 
-# Rows of logits alive at once: 1024 x a 150k vocabulary in float32 is 0.6 GB.
-LOGIT_ROWS = 1024
+# Logits alive at once: 64 M in float32 are 256 MB, forward and as much again backward.
+_MAX_LOGITS = 1 << 26
 
 
 class CausalLM:
@@ -34,6 +34,8 @@ class CausalLM:
         self.model = model
         self.tokenizer = tokenizer
         self.dtype = dtype
+        vocabulary = model.get_input_embeddings().weight.shape[0]
+        self._logit_rows = max(1, _MAX_LOGITS // vocabulary)
         self._separable_head = head_is_separable(model)
         if not self._separable_head:
             logger.warning(
@@ -79,7 +81,7 @@ class CausalLM:
                 head = nn.Identity()
             states_ND = states_BTD[where_BT[:, 1:]]
             logprobs_N, entropy_N = chunked_token_logprobs(
-                states_ND, head, targets_N, temperature, LOGIT_ROWS
+                states_ND, head, targets_N, temperature, self._logit_rows
             )
         return _scatter(logprobs_N, where_BT), _scatter(entropy_N, where_BT)
 

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from instructgpt.models.card import model_card
-from instructgpt.models.quiet import without_bars
+from instructgpt.models.quiet import quiet_transformers
 from instructgpt.storage.atomic import publish_directory
 
 
@@ -24,7 +24,7 @@ def export_model(
     `facts` (stage, parents, data fingerprints, seed, metrics) become `instructgpt.json` and the
     model card, so that a directory explains itself.
     """
-    with without_bars(), publish_directory(destination) as folder:
+    with quiet_transformers(), publish_directory(destination) as folder:
         if model.can_generate():
             model.generation_config = GenerationConfig(
                 eos_token_id=tokenizer.eos_token_id,

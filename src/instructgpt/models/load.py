@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -19,7 +20,7 @@ from transformers import (
 from instructgpt.errors import CheckpointError, ConfigError
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.precision import choose_device, choose_dtype
-from instructgpt.models.quiet import without_bars
+from instructgpt.models.quiet import quiet_transformers
 from instructgpt.models.scalar_model import ScalarModel, init_scalar_head
 from instructgpt.text.tokenizer import load_tokenizer
 
@@ -85,7 +86,7 @@ def load_reward_model(
             f"'{source}' is not a reward model (architectures: {architectures}); train one with "
             "`instructgpt reward-model`"
         )
-    return _load_scalar(location, config, device, dtype)
+    return _load_scalar(location, config, device, dtype, new="")
 
 
 def new_reward_model(
@@ -98,7 +99,9 @@ def new_reward_model(
 ) -> ScalarModel:
     """A causal LM's backbone with a fresh scalar head in place of its unembedding (paper C.2)."""
     location = resolve_checkpoint(source)
-    scalar = _load_scalar(location, _load_config(location), device, dtype, chat_template)
+    scalar = _load_scalar(
+        location, _load_config(location), device, dtype, chat_template, new="score."
+    )
     init_scalar_head(scalar.head, torch.Generator().manual_seed(seed))
     return scalar
 
@@ -120,6 +123,8 @@ def _load_scalar(
     device: str,
     dtype: str,
     chat_template: str | None = None,
+    *,
+    new: str,
 ) -> ScalarModel:
     tokenizer = load_tokenizer(location, chat_template=chat_template)
     _set_dropout(config, 0.0)
@@ -127,7 +132,7 @@ def _load_scalar(
     config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
     # without this, pipelines squash a one-label score through a sigmoid
     config.problem_type = "regression"
-    model = _from_pretrained(AutoModelForSequenceClassification, location, config=config)
+    model = _from_pretrained(AutoModelForSequenceClassification, location, new, config=config)
     _fit_embeddings(model, len(tokenizer))
     _set_special_ids(model, tokenizer)
     where = choose_device(device)
@@ -142,13 +147,27 @@ def _load_config(location: str) -> PreTrainedConfig:
         raise CheckpointError(_one_line(location, error)) from error
 
 
-def _from_pretrained(auto: Any, location: str, **kwargs: Any) -> PreTrainedModel:
+def _from_pretrained(auto: Any, location: str, new: str = "", **kwargs: Any) -> PreTrainedModel:
+    """Load float32 weights; `new` names the prefix of parameters that may be missing.
+
+    Errors: CheckpointError when the files are broken or any other parameter is missing, which
+    transformers would fill with random numbers.
+    """
     try:
-        with without_bars():
-            model: PreTrainedModel = auto.from_pretrained(location, dtype=torch.float32, **kwargs)
-    except (OSError, ValueError) as error:
+        with quiet_transformers():
+            model, found = auto.from_pretrained(
+                location, dtype=torch.float32, output_loading_info=True, **kwargs
+            )
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(_one_line(location, error)) from error
-    return model
+    missing = [key for key in sorted(found["missing_keys"]) if not (new and key.startswith(new))]
+    if missing:
+        raise CheckpointError(
+            f"'{location}' lacks {len(missing)} weights of a {type(model).__name__}, such as "
+            f"'{missing[0]}'; the checkpoint is incomplete or of another kind"
+        )
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def _one_line(location: str, error: Exception) -> str:

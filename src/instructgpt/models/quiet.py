@@ -1,4 +1,4 @@
-"""Loading and saving a model is one step of many: its own progress bars would only be noise."""
+"""Loading and saving a model is one step of many: transformers need not comment on it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from transformers.utils import logging
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """No transformers progress bars inside the block; the user's setting returns afterwards."""
-    enabled = logging.is_progress_bar_enabled()
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no warnings of transformers inside the block.
+
+    What its warnings would say (weights that are missing) the caller checks and raises.
+    """
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        if enabled:
+        logging.set_verbosity(verbosity)
+        if bars:
             logging.enable_progress_bar()

@@ -99,9 +99,7 @@ def _tolerance(forward: ForwardPass, logits_V: Tensor) -> float:
     return 3e-4 if forward.device.type == "cpu" else 5e-3  # accelerators may multiply in TF32
 
 
-def _slot_logits(
-    decoder: SlotDecoder, prompts: list[list[int]]
-) -> list[tuple[list[int], Tensor]]:
+def _slot_logits(decoder: SlotDecoder, prompts: list[list[int]]) -> list[tuple[list[int], Tensor]]:
     """Ragged prompts, a shared one, a row that leaves and one that moves into its slot."""
     first, second, third = prompts[0][:3], prompts[1][:1], prompts[2][:2]
     logits, block = decoder.read_prompts([first, second, third])

@@ -67,11 +67,15 @@ class Checkpoints:
             size, digest = _write_state(folder / _STATE, state)
             described = {**facts, "step": step, "bytes": size, "sha256": digest}
             write_durably(folder / _FACTS, json.dumps(described, indent=2).encode())
-        # a later step belongs to a future that a fall-back to an older checkpoint gave up
-        older = [other for other in self.steps() if other <= step][-self.keep :]
-        for other in self.steps():
-            if other not in older:
-                shutil.rmtree(self.path(other))
+        for later in (other for other in self.steps() if other > step):
+            # it belongs to a future that falling back to an older checkpoint gave up
+            shutil.rmtree(self.path(later))
+        self.prune()
+
+    def prune(self) -> None:
+        """Remove all but the newest `keep`; a kill may have come between saving and this."""
+        for step in self.steps()[: -self.keep]:
+            shutil.rmtree(self.path(step))
 
     def load(self, *, warn: bool = True) -> Checkpoint | None:
         """The newest checkpoint that is whole, with tensors on the CPU; None when there is none.

@@ -234,6 +234,7 @@ class RunDir:
         if self.writes and not self.is_done:
             self._cut(self._metrics, checkpoint.facts["metrics_bytes"])
             self._cut(self._timings, checkpoint.facts["timings_bytes"])
+            self.checkpoints.prune()
         self._seconds_before = float(checkpoint.facts["seconds"])
         self._must_load = False
         return checkpoint.step, checkpoint.state

@@ -77,6 +77,8 @@ class ChatRenderer:
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a conversation that ends with a user turn, up to where the answer begins."""
+        if not messages or messages[-1].role != "user":
+            raise DataError("a prompt must end with a user turn")
         rendered = self._render(messages, add_generation_prompt=True)
         return [token for ids, _turn in self._pieces(rendered) for token in ids]
 
@@ -141,6 +143,8 @@ class ChatRenderer:
             starts = [start for start, _end in marked]
         else:
             starts = self._starts_by_prefix(plain, text)
+        if len(starts) != sum(message.role == "assistant" for message in messages):
+            raise self._unusable("does not mark every assistant turn")
         spans = [_Span(start, self._end_of_turn(text, start)) for start in starts]
         return _Rendered(text, spans, stand_ins)
 
@@ -171,6 +175,8 @@ class ChatRenderer:
                     return_assistant_tokens_mask=self._has_markers,
                     **self.tokenizer.special_tokens_map,
                 )
+        except jinja2.TemplateSyntaxError as error:
+            raise self._unusable(f"is not valid Jinja (line {error.lineno}: {error})") from error
         except jinja2.TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
             raise DataError(f"{self._name} refuses a conversation of {roles}: {error}") from error

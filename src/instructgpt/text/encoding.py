@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
@@ -18,6 +18,7 @@ from instructgpt.errors import CheckpointError
 
 DOCUMENT_SEPARATOR = "<|endoftext|>"
 _ANCHOR = "\n"
+_PIECES_REMEMBERED = 1024
 
 
 class TextEncoder:
@@ -30,22 +31,24 @@ class TextEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         if not tokenizer.is_fast:
             raise CheckpointError(
-                f"the tokenizer of '{tokenizer.name_or_path}' has no fast version (tokenizer.json); "
-                "convert it with `transformers` first"
+                f"the tokenizer of '{tokenizer.name_or_path}' has no tokenizer.json; "
+                "convert it to a fast tokenizer first"
             )
         self.tokenizer = tokenizer
         self._backend: Tokenizer = tokenizer.backend_tokenizer
         self.special_texts = special_texts(tokenizer)
         self._special = re.compile("|".join(map(re.escape, self.special_texts)) or r"(?!)")
         self._special_starts = frozenset(text[0] for text in self.special_texts)
+        # The K completions of a prompt follow each other: their prompt is encoded once.
+        self._markup = lru_cache(_PIECES_REMEMBERED)(self._encode_markup)
         # Llama's older tokenizers put a space before a text, but not before its later pieces.
         self._prefixes_space = self._markup("a") != self._markup(tokenizer.eos_token + "a")[1:]
 
     def markup(self, text: str, *, first: bool = False) -> list[int]:
         """Ids of template text, in which special tokens count; `first` piece of a text or later."""
         if self._prefixes_space and not first:
-            return self._markup(self.tokenizer.eos_token + text)[1:]
-        return self._markup(text)
+            return list(self._markup(self.tokenizer.eos_token + text)[1:])
+        return list(self._markup(text))
 
     def plain(self, text: str, *, first: bool = False) -> list[int]:
         """Ids of a person's text: strings that look like special tokens are ordinary text."""
@@ -73,15 +76,14 @@ class TextEncoder:
         match = self._special.match(text.lstrip())
         return match.group() if match else None
 
-    def _markup(self, text: str) -> list[int]:
+    def _encode_markup(self, text: str) -> tuple[int, ...]:
         backend = self._backend
         if backend.encode_special_tokens or backend.truncation or backend.padding:
             # left behind by somebody's earlier call of the tokenizer
             backend.encode_special_tokens = False
             backend.no_truncation()
             backend.no_padding()
-        ids: list[int] = backend.encode(text, add_special_tokens=False).ids
-        return ids
+        return tuple(backend.encode(text, add_special_tokens=False).ids)
 
     def _plain(self, text: str) -> list[int]:
         ids: list[int] = self._plain_backend.encode(text, add_special_tokens=False).ids

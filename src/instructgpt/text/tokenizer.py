@@ -162,8 +162,8 @@ def _add_template_tokens(tokenizer: PreTrainedTokenizerBase, tokens: tuple[str, 
 def _read_template(name: str) -> str:
     if not name.endswith((".jinja", ".jinja2")):
         close = difflib.get_close_matches(name, TEMPLATES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(TEMPLATES)}"
-        raise ConfigError(f"no chat template {name!r}; {hint} A file must end in .jinja")
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(TEMPLATES)}"
+        raise ConfigError(f"no chat template {name!r} ({hint}); a file's name must end in .jinja")
     try:
         return Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from instructgpt.config.reward_model import RewardModelConfig
 from instructgpt.data.readers import load_demonstrations, load_rankings
 from instructgpt.distributed.world import World
-from instructgpt.losses.reward_model import ranking_accuracy, ranking_loss, ranking_pairs
+from instructgpt.losses.reward_model import (
+    ranking_accuracy,
+    ranking_loss,
+    ranking_pairs,
+    reward_bias,
+)
 from instructgpt.models.batch import TokenBatch, token_budget_batches
 from instructgpt.models.load import new_reward_model
 from instructgpt.models.scalar_model import ScalarModel
@@ -86,7 +92,7 @@ def _centre_on_demonstrations(
     budget = config.hardware.tokens_per_microbatch
     reward_model.bias = 0.0
     raw = score_sequences(reward_model, sequences, max_tokens=budget, world=world)
-    reward_model.bias = -sum(raw) / len(raw)
+    reward_model.bias = float(reward_bias(torch.tensor(raw)))
     centred = score_sequences(reward_model, sequences, max_tokens=budget, world=world)
     return {
         "reward_bias": reward_model.bias,

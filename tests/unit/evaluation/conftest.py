@@ -140,7 +140,14 @@ def finish_stage(
         for step in range(3 if phases else 0):
             run.log_timing(step, {**(phases or {}), "tokens": 40_000.0})
         run.finish(summary)
+    set_seconds(root / name, 3 * sum((phases or {"": 0.5}).values()) + 1.5)
     return root / name
+
+
+def set_seconds(path: Path, seconds: float) -> None:
+    """Pretend that a stage took as long as its phases say."""
+    done = json.loads((path / "done.json").read_text("utf-8"))
+    (path / "done.json").write_text(json.dumps({**done, "seconds": seconds}), "utf-8")
 
 
 def rate(value: float, n: int) -> dict[str, Any]:
@@ -222,6 +229,7 @@ def write_recipe(root: Path, num_prompts: int = 48) -> Path:
         write_evaluation(run, evaluation, prompts, records)
         run.log_timing(0, {"generate": 12.0, "measure": 3.0, "tokens": 90_000.0})
         run.finish(headline(evaluation))
+    set_seconds(root / "evaluate", 18.0)
     return root
 
 

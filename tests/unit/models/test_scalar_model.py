@@ -39,7 +39,7 @@ def test_score_is_what_transformers_says_plus_the_bias(make):
     model = make()
     scalar = ScalarModel(model, _Tokenizer())
     scalar.bias = 0.25
-    batch = TokenBatch.from_completions([[3, 4, 5], [6]], [[7, 2], [8, 9, 10, 2]], 0)
+    batch = TokenBatch.from_completions([[3, 4, 5], [6]], [[7, 2], [8, 2]], 0)
     with torch.no_grad():
         expected = model(batch.token_ids_BT).logits.squeeze(-1) + 0.25
         assert scalar.scores(batch).tolist() == pytest.approx(expected.tolist(), abs=1e-6)

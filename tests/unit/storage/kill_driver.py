@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from instructgpt.storage import checkpoints
+from instructgpt.storage import checkpoints, manifest
 from instructgpt.storage.run_dir import RunDir
 
-STEPS = 7
+STEPS = 5
 EVERY = 2
 PATCHED = ("open", "write", "fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "truncate")
 
@@ -101,15 +101,15 @@ def arm(countdown: int) -> None:
     checkpoints._HashingFile.write = write_half
 
 
-def everywhere(folder: Path) -> int:
-    """Kill a fresh run at each of its calls in turn, then let it finish; the number of kills."""
-    countdown = 0
+def everywhere(folder: Path, stride: int) -> int:
+    """Kill a fresh run at every `stride`-th of its calls, then let it finish; number of kills."""
+    kills = 0
     while True:
-        countdown += 1
-        root = folder / f"at-{countdown}"
-        if killed_child(root, countdown):
-            return countdown - 1
+        root = folder / f"at-{1 + kills * stride}"
+        if killed_child(root, 1 + kills * stride):
+            return kills
         work(root)
+        kills += 1
 
 
 def again_and_again(folder: Path, seeds: int) -> int:
@@ -117,13 +117,18 @@ def again_and_again(folder: Path, seeds: int) -> int:
     kills = 0
     for seed in range(seeds):
         draw = random.Random(seed)
-        while not killed_child(folder / f"seed-{seed}", draw.randint(1, 60)):
+        while not killed_child(folder / f"seed-{seed}", draw.randint(1, 150)):
             kills += 1
     return kills
 
 
 if __name__ == "__main__":
-    mode, target = sys.argv[1], Path(sys.argv[2])
+    # slow, and no part of what is tested: asking git and the package metadata, waiting for the disk
+    manifest.describe_source = lambda: None
+    manifest.describe_environment = dict
+    os.fsync = lambda descriptor: None
+    target, stride = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     work(target / "uninterrupted")
-    sys.stdout.write(str(everywhere(target) if mode == "everywhere" else again_and_again(target, 4)))
+    kills = everywhere(target, stride) if stride else again_and_again(target, seeds=4)
+    sys.stdout.write(str(kills))

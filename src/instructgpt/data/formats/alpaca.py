@@ -10,6 +10,7 @@ from instructgpt.data.formats.base import (
     RowError,
     filled_field,
     has,
+    list_field,
     prompt_details,
     refuse_feedback,
     text_field,
@@ -60,8 +61,8 @@ def _demonstration(row: Row) -> list[Demonstration]:
 
 
 def _ranking(row: Row) -> list[Ranking]:
-    answers = row["output"]
-    if not (isinstance(answers, list) and all(isinstance(answer, str) for answer in answers)):
+    answers = list_field(row, "output")
+    if not all(isinstance(answer, str) for answer in answers):
         raise RowError("'output' is not a list of strings, best first")
     completions = check_candidates(answers)
     ranks = tuple(range(1, len(completions) + 1))

@@ -42,6 +42,16 @@ def text_field(row: Row, key: str, default: str | None = None) -> str:
     return value
 
 
+def list_field(row: Row, key: str) -> list[Any]:
+    """The list at `key`."""
+    value = row.get(key)
+    if not isinstance(value, list):
+        raise RowError(
+            f"{key!r} is {type(value).__name__}, not a list" if key in row else f"no {key!r}"
+        )
+    return value
+
+
 def filled_field(row: Row, key: str) -> str:
     """The string at `key`, which must hold more than white space."""
     value = text_field(row, key)

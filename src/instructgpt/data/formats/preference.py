@@ -55,11 +55,12 @@ def _candidate(row: Row, key: str, prompt: Prompt | None) -> tuple[Prompt, str]:
     A list of messages may be the answer alone or the whole dialogue; a whole dialogue must begin
     with the stated prompt, where one is stated.
     """
-    if isinstance(row[key], str):
+    value = row.get(key)
+    if isinstance(value, str):
         if prompt is None:
             raise RowError("no prompt beside chosen and rejected")
-        return prompt, check_answer(row[key])
-    turns = read_messages(row[key], key)
+        return prompt, check_answer(value)
+    turns = read_messages(value, key)
     if prompt is None:
         context, answer = split_dialogue(turns)
         details = prompt_details(row, (*_ANSWERS, *ALPACA_KEYS))

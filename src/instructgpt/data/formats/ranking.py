@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from instructgpt.data.formats.base import Format, Row, RowError, has, prompt_details
+from instructgpt.data.formats.base import Format, Row, RowError, has, list_field, prompt_details
 from instructgpt.data.formats.conversation import check_candidates
 from instructgpt.data.formats.prompt_completion import read_answer, read_turns
 from instructgpt.data.records import Prompt, Ranking
@@ -32,16 +32,14 @@ def _prompt(row: Row) -> list[Prompt]:
 
 
 def _ranking(row: Row) -> list[Ranking]:
-    answers = [read_answer(value, "completions") for value in row["completions"]]
+    answers = [read_answer(value, "completions") for value in list_field(row, "completions")]
     completions = check_candidates(answers)
     if ("ranks" in row) == ("ranking" in row):
         raise RowError("needs either 'ranks' or 'ranking'")
     if "ranking" in row:
         ranks = ranks_from_groups(row["ranking"], len(completions))
-    elif isinstance(row["ranks"], list):
-        ranks = tuple(row["ranks"])
     else:
-        raise RowError("'ranks' is not a list")
+        ranks = tuple(list_field(row, "ranks"))
     try:
         return [Ranking(_prompt(row)[0], completions, ranks, labeler=row.get("labeler"))]
     except ValueError as error:

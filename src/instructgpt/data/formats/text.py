@@ -25,8 +25,8 @@ def _work(row: Row) -> list[Document]:
 
 
 def _lines(work: Row) -> Iterator[list[str]]:
-    key = next(key for key in _BODIES if key in work)
-    body: Any = work[key]
+    key = next((key for key in _BODIES if key in work), "paragraphs")
+    body: Any = work.get(key)
     if isinstance(body, str):
         body = [body]
     if isinstance(body, list) and body and all(_is_work(part) for part in body):

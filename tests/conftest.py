@@ -1,0 +1,97 @@
+"""What every test may use: tiny models made in memory, and what to skip on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+# Before torch is imported: many tiny models gain nothing from threads, and workers share cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run tests that take minutes")
+    parser.addoption("--network", action="store_true", help="also run tests that use the internet")
+    parser.addoption(
+        "--real-data",
+        type=Path,
+        default=ROOT.parent / "shared" / "data",
+        help="folder of real data files; tests of them are skipped without it",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what was not asked for or cannot run here, saying why."""
+    reasons = {
+        "slow": None if config.getoption("--slow") else "slow: run with --slow",
+        "network": None if config.getoption("--network") else "network: run with --network",
+    }
+    if any(item.get_closest_marker("gpu") for item in items):
+        reasons["gpu"] = _without_gpu()
+    if any(item.get_closest_marker("browser") for item in items):
+        reasons["browser"] = None if find_chromium() else "browser: no Chromium on PATH"
+    for item in items:
+        for name, reason in reasons.items():
+            if reason and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def find_chromium() -> str | None:
+    """A Chromium on PATH."""
+    return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout that is being tested."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data(request: pytest.FixtureRequest) -> Path:
+    """The folder of real data files; the test is skipped where there is none."""
+    folder: Path = request.config.getoption("--real-data")
+    if not folder.is_dir():
+        pytest.skip("no real data here: give its folder as --real-data DIR")
+    return folder
+
+
+@pytest.fixture
+def tiny_model() -> LlamaForCausalLM:
+    """A fresh Llama of 2 layers, width 64, 97 tokens, context 64, with weights from seed 0."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=97,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=64,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+    ).eval()
+
+
+def _without_gpu() -> str | None:
+    import torch
+
+    return None if torch.cuda.is_available() else "gpu: no CUDA device"

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from instructgpt.errors import EngineError
+from instructgpt.rollout.engine import Engine
+from instructgpt.rollout.slow_engine import SlowEngine
+from instructgpt.rollout.types import SamplingParams
+
+VOCAB, PAD, EOS, CONTEXT = 16, 0, 1, 12
+
+
+@pytest.fixture
+def model() -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    config = GPT2Config(
+        n_layer=1,
+        n_embd=8,
+        n_head=2,
+        vocab_size=VOCAB,
+        n_positions=CONTEXT,
+        initializer_range=0.3,
+        eos_token_id=EOS,
+        bos_token_id=EOS,
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
+def force_eos(model: GPT2LMHeadModel, token: int = EOS) -> None:
+    bias = torch.zeros(VOCAB)
+    bias[token] = 100.0
+    model.lm_head.bias = torch.nn.Parameter(bias)
+
+
+SAMPLED = SamplingParams(max_new_tokens=4)
+
+
+def test_eos_as_the_first_token(model: GPT2LMHeadModel) -> None:
+    force_eos(model)
+    for group in Engine(model, [EOS], PAD, max_slots=2).generate([[5], [6, 7], [8]], SAMPLED, n=3):
+        for rollout in group:
+            assert rollout.completion_ids == [EOS]
+            assert rollout.finish_reason == "stop"
+            assert rollout.has_eos
+            assert rollout.logprobs == [pytest.approx(0.0, abs=1e-6)]
+
+
+def test_any_of_the_eos_ids_ends_and_no_other_token_does(model: GPT2LMHeadModel) -> None:
+    force_eos(model, token=9)
+    ((stopped,),) = Engine(model, [EOS, 9], PAD).generate([[5]], SAMPLED)
+    assert (stopped.completion_ids, stopped.finish_reason) == ([9], "stop")
+    for eos_ids in ([EOS], []):
+        ((cut,),) = Engine(model, eos_ids, PAD).generate([[5]], SAMPLED)
+        assert (cut.completion_ids, cut.finish_reason) == ([9] * 4, "length")
+        assert not cut.has_eos
+
+
+def test_eos_on_the_last_allowed_token_is_a_stop(model: GPT2LMHeadModel) -> None:
+    force_eos(model)
+    ((rollout,),) = Engine(model, [EOS], PAD).generate([[5]], SamplingParams(max_new_tokens=1))
+    assert rollout.finish_reason == "stop"
+    ((rollout,),) = Engine(model, [EOS], PAD).generate([[5] * (CONTEXT - 1)], SAMPLED)
+    assert rollout.finish_reason == "stop"
+
+
+def test_max_context_narrows_the_models_limit(model: GPT2LMHeadModel) -> None:
+    engine = Engine(model, [], PAD, max_context=6)
+    params = SamplingParams(max_new_tokens=50)
+    assert len(engine.generate([[5, 6]], params)[0][0].completion_ids) == 4
+    assert len(list(engine.stream([5, 6], params))) == 4
+    with pytest.raises(EngineError, match="prompt 1 has 6 tokens and the context limit is 6"):
+        engine.generate([[5], [5] * 6], params)
+
+
+def test_stats_count_the_work(model: GPT2LMHeadModel) -> None:
+    engine = Engine(model, [], PAD, max_slots=2)
+    engine.generate([[5, 6, 7], [8]], SAMPLED, n=3)
+    stats = engine.stats
+    assert stats.prompt_tokens == 4  # once, although there are three samples of each
+    assert stats.generated_tokens == 2 * 3 * 4
+    assert stats.decode_row_steps == 2 * 3 * 3  # the first token comes with the prompt
+    assert stats.prefill_seconds > 0
+    assert stats.decode_seconds > 0
+    engine.generate([[5]], SamplingParams(max_new_tokens=1))
+    assert (engine.stats.generated_tokens, engine.stats.decode_row_steps) == (1, 0)
+    assert len(list(engine.stream([5, 6], SAMPLED))) == 4
+    assert (engine.stats.prompt_tokens, engine.stats.generated_tokens) == (2, 4)
+
+
+def test_prompt_is_read_once_for_all_samples_whatever_the_slots(model: GPT2LMHeadModel) -> None:
+    read: list[int] = []
+    forward = model.forward
+
+    def counting(*args: object, **kwargs: object) -> object:
+        ids = kwargs["input_ids"]
+        if kwargs["use_cache"] and ids.shape[1] > 1:
+            read.extend(row[0] for row in ids.tolist())
+        return forward(*args, **kwargs)
+
+    engine = Engine(model, [], PAD, max_slots=2)
+    engine.generate([[5, 6]], SAMPLED)  # the compatibility check is over
+    model.forward = counting
+    engine.generate([[3, 6], [4, 6, 7], [5, 5]], SAMPLED, n=5)
+    assert sorted(read) == [3, 4, 5]
+
+
+def test_progress_counts_every_sequence(model: GPT2LMHeadModel) -> None:
+    calls: list[tuple[int, int]] = []
+    Engine(model, [EOS], PAD, max_slots=2).generate(
+        [[5], [6], [7, 8]], SAMPLED, n=2, on_progress=lambda *c: calls.append(c)
+    )
+    assert calls[-1] == (6, 6)
+    assert calls == sorted(set(calls))
+
+
+def test_nothing_asked_nothing_done(model: GPT2LMHeadModel) -> None:
+    assert Engine(model, [EOS], PAD).generate([], SAMPLED) == []
+    assert SlowEngine(model, [EOS]).generate([], SAMPLED, n=3) == []
+
+
+@pytest.mark.parametrize(
+    ("prompts", "arguments", "message"),
+    [
+        ([[5], []], {}, "prompt 1 is empty"),
+        ([[5] * CONTEXT], {}, "prompt 0 has 12 tokens and the context limit is 12"),
+        ([[5], [5], [VOCAB]], {}, "prompt 2 holds token id 16"),
+        ([[-1]], {}, "prompt 0 holds token id -1"),
+        ([[5]], {"n": 0}, "n is 0"),
+        ([[5]], {"keys": [1, 2]}, "2 keys for 1 prompts"),
+    ],
+)
+@pytest.mark.parametrize("slow", [False, True])
+def test_requests_that_cannot_be_served(
+    model: GPT2LMHeadModel,
+    prompts: list[list[int]],
+    arguments: dict[str, object],
+    message: str,
+    slow: bool,
+) -> None:
+    engine = SlowEngine(model, [EOS]) if slow else Engine(model, [EOS], PAD)
+    with pytest.raises(EngineError, match=message):
+        engine.generate(prompts, SAMPLED, **arguments)
+
+
+def test_a_stream_refuses_before_its_first_token(model: GPT2LMHeadModel) -> None:
+    with pytest.raises(EngineError, match="prompt 0 is empty"):
+        Engine(model, [EOS], PAD).stream([], SAMPLED)
+
+
+def test_impossible_engines(model: GPT2LMHeadModel) -> None:
+    for arguments, message in (
+        ({"pad_id": VOCAB}, "pad_id is 16"),
+        ({"pad_id": 0, "max_slots": 0}, "max_slots is 0"),
+        ({"pad_id": 0, "max_context": CONTEXT + 1}, "max_context is 13"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            Engine(model, [EOS], **arguments)
+
+
+def test_broken_weights_are_an_error_and_never_a_token(model: GPT2LMHeadModel) -> None:
+    engine = Engine(model, [EOS], PAD)
+    engine.generate([[5]], SAMPLED)
+    with torch.no_grad():
+        model.lm_head.weight.fill_(math.nan)
+    for params in (SAMPLED, SamplingParams(max_new_tokens=4, temperature=0.0)):
+        with pytest.raises(EngineError, match="not finite"):
+            engine.generate([[5]], params)
+        with pytest.raises(EngineError, match="not finite"):
+            list(engine.stream([5], params))
+    with pytest.raises(EngineError, match="not finite"):
+        Engine(model, [EOS], PAD).generate([[5]], SAMPLED)
+
+
+@pytest.mark.parametrize("how", ["weights", "autocast"])
+def test_bfloat16_stays_close_to_float32(model: GPT2LMHeadModel, how: str) -> None:
+    """bfloat16 rounds to 3 digits; log-probs here are below 5, so 0.1 is generous and not vague."""
+    forced = torch.zeros(VOCAB)
+    forced[7] = 2.0  # any near-tie is broken, so that both say the same
+    model.lm_head.bias = torch.nn.Parameter(forced * 10)
+    params = SamplingParams(max_new_tokens=5, temperature=0.0)
+    prompts = [[5, 6, 7], [8], [2, 3]]
+    exact = Engine(model, [EOS], PAD).generate(prompts, params)
+    if how == "weights":
+        engine = Engine(model.to(torch.bfloat16), [EOS], PAD, max_slots=2)
+    else:
+        engine = Engine(model, [EOS], PAD, max_slots=2, dtype=torch.bfloat16)
+    for (got,), (expected,) in zip(engine.generate(prompts, params), exact, strict=True):
+        assert got.completion_ids == expected.completion_ids
+        assert got.logprobs == pytest.approx(expected.logprobs, abs=0.1)
+    assert engine._slots._idle_cache._keys.dtype == torch.bfloat16
