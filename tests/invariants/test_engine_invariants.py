@@ -1,4 +1,4 @@
-"""What must not change a completion: company, order, slots, cuts; and what must: seed, key, weights.
+"""What must not change a completion (company, order, slots, cuts) and what must (seed, key).
 
 The models are tiny and their logits far apart, so that rounding does not decide a token.
 """

@@ -18,7 +18,7 @@ MUTANTS = {
         "story": "the log-probs are right, the caller's temperature never reaches them",
         "target": f"{MODELS}.causal_lm:CausalLM.logprobs_and_entropy",
         "old": "targets_N, temperature, self._logit_rows",
-        "new": "targets_N, 1.0, LOGIT_ROWS",
+        "new": "targets_N, 1.0, self._logit_rows",
         "caught_by": (
             "unit/models/test_causal_lm.py::test_logprobs_equal_the_models_own_logits_row_by_row"
         ),

@@ -38,7 +38,7 @@ class EvaluateConfig(Config):
     num_prompts: int | None = Field(default=None, gt=0)
     """Use only the first this many prompts; default: all."""
     training_files: tuple[str, ...] = ()
-    """Prompts, demonstrations or rankings that training drew from; prompts found there are left out."""
+    """What training drew prompts from, in any form; evaluation prompts found there are left out."""
     chat_template: str | None = None
     """Template for models that have none: compact, chatml, alpaca or plain."""
     sampling: SamplingConfig = SamplingConfig()

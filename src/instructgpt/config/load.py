@@ -145,7 +145,7 @@ def _flag_value(annotation: Any, flag: Flag) -> Any:
     if flag.text is None:
         if bool in members:
             return True
-        raise ConfigError(f"{flag.written}: needs a value")
+        raise ConfigError(f"{flag.written}: needs a value, as {flag.written}=VALUE")
     if optional and flag.text.lower() in ("none", "null"):
         return None
     if all(_is_text(member) for member in members):

@@ -26,7 +26,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
     not JSON (NaN and Infinity are not), or half a surrogate pair, which no tokenizer can encode.
     """
     for number, line in enumerate(read_lines(path), start=1):
-        if line := line.strip():
+        if line := line.rstrip():
             yield number, parse_json(decode_utf8(line, path, number), path, number)
 
 

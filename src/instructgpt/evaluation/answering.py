@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from instructgpt.config.evaluate import BestOfNEntry, EvaluateConfig
 from instructgpt.data.records import Prompt
 from instructgpt.distributed.world import World
@@ -22,25 +20,27 @@ from instructgpt.evaluation.conditions import (
 )
 from instructgpt.evaluation.curves import best_of_n_curve
 from instructgpt.evaluation.gold import GoldJudge
-from instructgpt.models.batch import TokenBatch, token_budget_batches
+from instructgpt.evaluation.sequence_kl import sequence_log_ratios
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import freeze, load_causal_lm, load_reward_model
 from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import Rollout
 from instructgpt.text.chat_template import ChatRenderer
-from instructgpt.training.best_of_n import BestOfN
+from instructgpt.training.best_of_n import BestOfN, Candidates
 from instructgpt.training.completion_scorer import CompletionScorer
 from instructgpt.training.examples import tokenize_prompts
 from instructgpt.training.language_modeling import mean_nll, packed_rows
 from instructgpt.training.runner import PhaseClock
+
+Unknown = Sequence[float | None]
 
 
 @dataclass
 class ModelRecord:
     """What is known of one model besides its answers.
 
-    `kl` is set for best-of-n alone, whose KL is known in closed form; `curve` too.
+    `kl` and `curve` are best-of-n's alone: its KL is a formula, and its candidates show every n.
     """
 
     answers: list[Answer]
@@ -61,6 +61,7 @@ class Answering:
         gold: GoldJudge | None,
         world: World,
     ) -> None:
+        """Prompts that do not fit the reference's context are left out and counted."""
         self.config = config
         self.gold = gold
         self.world = world
@@ -84,9 +85,8 @@ class Answering:
         if self.config.documents_heldout is not None:
             with clock.phase("pretraining_loss"):
                 rows = packed_rows(self.config.documents_heldout, lm, self.config.row_tokens)
-                record.pretraining_loss = mean_nll(
-                    lm, rows, max_tokens=self.budget, world=self.world
-                )
+                loss = mean_nll(lm, rows, max_tokens=self.budget, world=self.world)
+                record.pretraining_loss = loss
         record.timing = clock.take()
         return record
 
@@ -108,11 +108,9 @@ class Answering:
         for condition in conditions:
             with clock.phase("generate"):
                 rollouts = self._generate(engine, prompt_ids, name, condition)
-            clock.tokens += sum(len(r.prompt_ids) + len(r.completion_ids) for r in rollouts)
+            clock.tokens += _num_tokens(rollouts)
             with clock.phase("measure"):
-                kls: Sequence[float | None] = [None] * len(rollouts)
-                if condition.name == SAMPLED and _same_vocabulary(lm, self.reference):
-                    kls = self._sequence_kls(lm, rollouts, condition.temperature)
+                kls = self._kls(lm, rollouts, condition)
                 answers += self._measure(renderer, rollouts, condition.name, kls)
         return ModelRecord(answers, "model")
 
@@ -120,36 +118,33 @@ class Answering:
         self, name: str, entry: BestOfNEntry, lm: CausalLM, clock: PhaseClock
     ) -> ModelRecord:
         """The reward model's choice among n samples; the candidates give the whole curve."""
-        reward_model = (
-            self.reward_model
-            if entry.reward_model == self.config.reward_model and self.reward_model is not None
-            else self._load_reward_model(entry.reward_model)
-        )
-        assert reward_model is not None
-        max_slots = self.config.sampling.max_slots
-        sampler = BestOfN(lm, reward_model, entry.n, max_slots, self.budget)
+        reward_model = self.reward_model
+        if reward_model is None or entry.reward_model != self.config.reward_model:
+            reward_model = self._load_reward_model(entry.reward_model)
+            assert reward_model is not None
+        sampler = BestOfN(lm, reward_model, entry.n, self.config.sampling.max_slots, self.budget)
         condition = Condition(SAMPLED, self.config.sampling.temperature)
+        params = condition.params(self.config.sampling, name, self.config.seed)
         with clock.phase("generate"):
-            candidates = sampler(
-                self.prompts,
-                self._tokenize(name, lm, sampler.renderer),
-                condition.params(self.config.sampling, name, self.config.seed),
-            )
-        rollouts = [c.rollouts[c.best] for c in candidates]
-        clock.tokens += sum(
-            len(r.prompt_ids) + len(r.completion_ids) for c in candidates for r in c.rollouts
-        )
+            prompt_ids = self._tokenize(name, lm, sampler.renderer)
+            candidates = sampler(self.prompts, prompt_ids, params)
+        clock.tokens += sum(_num_tokens(c.rollouts) for c in candidates)
+        chosen = [c.rollouts[c.best] for c in candidates]
         with clock.phase("measure"):
-            answers = self._measure(sampler.renderer, rollouts, SAMPLED, [None] * len(rollouts))
-            curve = None
-            if self.gold is not None:
-                texts = [[sampler.renderer.decode(r.completion_ids) for r in c.rollouts] for c in candidates]
-                golds = [
-                    [self.gold.assess(prompt, text).score for text in group]
-                    for prompt, group in zip(self.prompts, texts, strict=True)
-                ]
-                curve = best_of_n_curve([c.scores for c in candidates], golds)
+            answers = self._measure(sampler.renderer, chosen, SAMPLED, [None] * len(chosen))
+            curve = self._best_of_n_curve(sampler.renderer, candidates)
         return ModelRecord(answers, "best_of_n", kl=best_of_n_kl(entry.n), curve=curve)
+
+    def _best_of_n_curve(
+        self, renderer: ChatRenderer, candidates: Sequence[Candidates]
+    ) -> dict[str, Any] | None:
+        if self.gold is None:
+            return None
+        gold = [
+            [self.gold.assess(prompt, renderer.decode(r.completion_ids)).score for r in c.rollouts]
+            for prompt, c in zip(self.prompts, candidates, strict=True)
+        ]
+        return best_of_n_curve([c.scores for c in candidates], gold)
 
     def _generate(
         self, engine: Engine, prompt_ids: list[list[int]], name: str, condition: Condition
@@ -160,69 +155,51 @@ class Answering:
         found = engine.generate([prompt_ids[i] for i in mine], params, keys=mine)
         return self.world.gather_shares([group[0] for group in found])
 
+    def _kls(self, lm: CausalLM, rollouts: Sequence[Rollout], condition: Condition) -> Unknown:
+        """Measured on sampled answers, of models that read the reference's tokens."""
+        if condition.name != SAMPLED or not _same_vocabulary(lm, self.reference):
+            return [None] * len(rollouts)
+        if lm is self.reference:
+            return [0.0] * len(rollouts)
+        return sequence_log_ratios(
+            lm,
+            self.reference,
+            rollouts,
+            condition.temperature,
+            max_tokens=self.budget,
+            world=self.world,
+        )
+
     def _measure(
-        self,
-        renderer: ChatRenderer,
-        rollouts: Sequence[Rollout],
-        condition: str,
-        kls: Sequence[float | None],
+        self, renderer: ChatRenderer, rollouts: Sequence[Rollout], condition: str, kls: Unknown
     ) -> list[Answer]:
         rewards = self._scores(self.reward_model, renderer, rollouts)
         judged = self._scores(self.judge_reward_model, renderer, rollouts)
         answers = []
         for i, (prompt, rollout) in enumerate(zip(self.prompts, rollouts, strict=True)):
             text = renderer.decode(rollout.completion_ids)
-            gold = None if self.gold is None else self.gold.assess(prompt, text)
             answers.append(
                 Answer(
-                    i,
-                    condition,
-                    text,
-                    len(rollout.completion_ids),
-                    rollout.has_eos,
-                    kls[i],
-                    rewards[i],
-                    judged[i],
-                    gold,
+                    prompt=i,
+                    condition=condition,
+                    completion=text,
+                    num_tokens=len(rollout.completion_ids),
+                    ended=rollout.has_eos,
+                    kl=kls[i],
+                    reward=rewards[i],
+                    judge_reward=judged[i],
+                    gold=None if self.gold is None else self.gold.assess(prompt, text),
                 )
             )
         return answers
 
     def _scores(
         self, reward_model: ScalarModel | None, renderer: ChatRenderer, rollouts: Sequence[Rollout]
-    ) -> Sequence[float | None]:
+    ) -> Unknown:
         if reward_model is None:
             return [None] * len(rollouts)
-        scorer = CompletionScorer(
-            reward_model, renderer, max_tokens=self.budget, world=self.world
-        )
+        scorer = CompletionScorer(reward_model, renderer, max_tokens=self.budget, world=self.world)
         return scorer(self.prompts, rollouts)
-
-    @torch.no_grad()
-    def _sequence_kls(
-        self, lm: CausalLM, rollouts: Sequence[Rollout], temperature: float
-    ) -> list[float]:
-        """Per completion, the sum over its tokens of log pi - log pi_reference."""
-        if lm is self.reference:
-            return [0.0] * len(rollouts)
-        lm.model.eval()
-        lengths = [len(r.prompt_ids) + len(r.completion_ids) for r in rollouts]
-        groups = token_budget_batches(lengths, self.budget)
-        shares = []
-        for group in self.world.share(groups):
-            batch = TokenBatch.from_completions(
-                [rollouts[i].prompt_ids for i in group],
-                [rollouts[i].completion_ids for i in group],
-                lm.pad_id,
-                lm.device,
-            )
-            policy_BT = lm.logprobs(batch, temperature)
-            shares.append((policy_BT - self.reference.logprobs(batch, temperature)).sum(1).tolist())
-        kls = [0.0] * len(rollouts)
-        for group, values in zip(groups, self.world.gather_shares(shares), strict=True):
-            for index, value in zip(group, values, strict=True):
-                kls[index] = value
-        return kls
 
     def _tokenize(self, name: str, lm: CausalLM, renderer: ChatRenderer) -> list[list[int]]:
         """Every prompt for this model; one that does not fit would change what is compared."""
@@ -236,19 +213,20 @@ class Answering:
         return rendered
 
     def _longest_prompt(self, lm: CausalLM) -> int:
-        limit = lm.context - self.config.sampling.max_new_tokens
-        if limit < 1:
+        wanted = self.config.sampling.max_new_tokens
+        if wanted >= lm.context:
             raise ConfigError(
-                f"sampling.max_new_tokens {self.config.sampling.max_new_tokens} leaves no room for "
-                f"a prompt in a context of {lm.context}"
+                f"sampling.max_new_tokens {wanted} leaves no room for a prompt in a context of "
+                f"{lm.context} tokens"
             )
-        return limit
+        return lm.context - wanted
 
     def _load(self, source: str) -> CausalLM:
+        hardware = self.config.hardware
         lm = load_causal_lm(
             source,
-            device=self.config.hardware.device,
-            dtype=self.config.hardware.dtype,
+            device=hardware.device,
+            dtype=hardware.dtype,
             chat_template=self.config.chat_template,
         )
         freeze(lm.model)
@@ -261,6 +239,10 @@ class Answering:
         reward_model = load_reward_model(source, device=hardware.device, dtype=hardware.dtype)
         freeze(reward_model.model)
         return reward_model
+
+
+def _num_tokens(rollouts: Sequence[Rollout]) -> int:
+    return sum(len(r.prompt_ids) + len(r.completion_ids) for r in rollouts)
 
 
 def _same_vocabulary(a: CausalLM, b: CausalLM) -> bool:

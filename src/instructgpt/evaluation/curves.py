@@ -14,6 +14,7 @@ from instructgpt.evaluation.best_of_n import best_of_n_estimate, best_of_n_kl, p
 from instructgpt.evaluation.gold import GoldJudge
 from instructgpt.evaluation.overoptimization import CurvePoint, describe_curve
 
+_PROMPT_KEYS = ("prompt", "id", "user", "meta")
 _SAMPLES = re.compile(r"step-(\d+)\.jsonl")
 
 
@@ -64,7 +65,7 @@ def _sample_point(path: Path, step: int, gold: GoldJudge) -> CurvePoint:
     kls, proxies, golds = [], [], []
     for number, row in read_jsonl(path):
         try:
-            prompt = Prompt.from_dict({k: row[k] for k in ("prompt", "id", "user", "meta") if k in row})
+            prompt = Prompt.from_dict({key: row[key] for key in _PROMPT_KEYS if key in row})
             kls.append(float(row["kl"]))
             proxies.append(float(row["score"]))
             golds.append(gold.assess(prompt, row["completion"]).score)

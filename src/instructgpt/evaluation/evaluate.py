@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 JUDGE_NOTES: dict[Preference, str] = {
     "gold": "The world's gold score decides; no model saw it.",
     "judge_reward_model": "A second reward model decides, which no policy was trained against.",
-    "reward_model": "The reward model that policies were trained against decides: it flatters them. "
-    "Read these win rates as progress on the objective, not as preference.",
+    "reward_model": "The reward model that policies were trained against decides, and it flatters "
+    "them: read these win rates as progress on the objective, not as preference.",
 }
 
 
@@ -68,7 +68,7 @@ def run(config: EvaluateConfig, run: RunDir) -> dict[str, Any]:
 
 
 def preference_of(config: EvaluateConfig) -> Preference:
-    """Who decides win rates: the gold score, else an independent reward model, else the trained-on."""
+    """Who decides win rates: gold, else an independent reward model, else the trained-on one."""
     if config.gold is not None:
         return "gold"
     return "judge_reward_model" if config.judge_reward_model is not None else "reward_model"
@@ -90,29 +90,18 @@ def compare_models(
 
     models = {}
     for name, found in answers.items():
-        record = records[name]
         # best-of-n has no greedy mode: its choice stands against the reference's greedy answer
         greedy = found.get(GREEDY, found[SAMPLED])
         opponent = ours[RESAMPLED] if name == config.reference else ours[SAMPLED]
         models[name] = {
-            "kind": record.kind,
+            "kind": records[name].kind,
             "win_rate": {
                 "sampled": rate(found[SAMPLED], opponent),
                 "greedy": rate(greedy, ours[GREEDY]),
                 "sampled_vs_greedy": rate(found[SAMPLED], ours[GREEDY]),
             },
-            "conditions": {
-                condition: {
-                    **describe_answers(prompts, rows),
-                    "text": text_metrics(prompts, rows, references),
-                }
-                for condition, rows in found.items()
-            },
-            "kl": _kl(record),
-            "pretraining_loss": record.pretraining_loss,
+            **_describe_model(prompts, records[name], found, references),
         }
-        if record.kl is None:
-            models[name]["kl"] = models[name]["conditions"][SAMPLED]["kl"]
     controls = {
         condition: rate(rows, ours[SAMPLED])
         for condition, rows in ours.items()
@@ -247,11 +236,24 @@ def _by_condition(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
     return found
 
 
-def _kl(record: ModelRecord) -> dict[str, Any] | None:
-    """Best-of-n's KL is a formula, not a measurement."""
-    if record.kl is None:
-        return None
-    return {"value": record.kl, "low": record.kl, "high": record.kl, "n": 0}
+def _describe_model(
+    prompts: Sequence[Prompt],
+    record: ModelRecord,
+    found: Mapping[str, Sequence[Answer]],
+    references: dict[str, str],
+) -> dict[str, Any]:
+    """What is known of a model by itself: its answers per condition, KL, pretraining loss."""
+    conditions = {
+        condition: {
+            **describe_answers(prompts, rows),
+            "text": text_metrics(prompts, rows, references),
+        }
+        for condition, rows in found.items()
+    }
+    kl = conditions[SAMPLED]["kl"]
+    if record.kl is not None:  # a formula, not a measurement
+        kl = {"value": record.kl, "low": record.kl, "high": record.kl, "n": 0}
+    return {"conditions": conditions, "kl": kl, "pretraining_loss": record.pretraining_loss}
 
 
 def _bounds(rate: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,9 +40,7 @@ def _take_turns(groups: Sequence[Sequence[int]], limit: int) -> list[int]:
 
 def _example(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     meta = rows[0].get("meta", {})
-    held_out = [
-        what for what in ("phrasing", "fact") if meta.get(f"{what}_held_out")
-    ]
+    held_out = [what for what in ("phrasing", "fact") if meta.get(f"{what}_held_out")]
     cells: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row["condition"] in _SHOWN:

@@ -108,7 +108,7 @@ def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
 def _box(node: Node, x: int, y: int) -> str:
     dash = "" if node.finished else ' stroke-dasharray="4 3"'
     return (
-        f'<g><title>{escape(node.name)} ({escape(node.kind)}) {escape(node.fingerprint)}</title>'
+        f"<g><title>{escape(node.name)} ({escape(node.kind)}) {escape(node.fingerprint)}</title>"
         f'<rect x="{x}" y="{y}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="8" '
         f'fill="var(--card)" stroke="var(--series-1)"{dash}/>'
         f'<text x="{x + _BOX_WIDTH // 2}" y="{y + 18}" text-anchor="middle" font-size="13" '

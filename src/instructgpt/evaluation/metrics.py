@@ -29,7 +29,7 @@ def detect_language(text: str) -> Language:
 
 
 def normalize_answer(text: str) -> str:
-    """SQuAD's normal form: lower case, no punctuation (also Chinese), no articles, single spaces."""
+    """SQuAD's normal form: lower case, no punctuation (Chinese too), no articles, single spaces."""
     text = "".join(c for c in text.lower() if c not in _PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
 
@@ -65,7 +65,8 @@ def corpus_translation_scores(
     `language` is that of the references: Chinese uses sacrebleu's `zh` tokenisation for BLEU; chrF
     reads characters in any language.
     """
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     scores = {}
     for name, metric in (

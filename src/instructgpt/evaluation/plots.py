@@ -166,7 +166,9 @@ def bar_chart(
         return Chart(title, _svg(figure, chart_id, title))
 
 
-def thin(x: Sequence[float], y: Sequence[float], limit: int = 400) -> tuple[list[float], list[float]]:
+def thin(
+    x: Sequence[float], y: Sequence[float], limit: int = 400
+) -> tuple[list[float], list[float]]:
     """At most `limit` points: means of neighbours, so that a long run stays a small file."""
     pairs = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(b)]
     size = math.ceil(len(pairs) / limit) or 1
@@ -181,7 +183,7 @@ def _axes(chart_id: str, height: float) -> Iterator[tuple[Any, Any]]:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": chart_id,
         "font.family": "sans-serif",
@@ -258,7 +260,9 @@ def _slot(name: str, place: int, palette: Sequence[str]) -> int:
 
 def _legend(figure: Any, axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3), fontsize=9)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(len(labels), 3), fontsize=9
+    )
 
 
 def _spread(count: int, reach: float) -> list[float]:

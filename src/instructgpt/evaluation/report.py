@@ -23,6 +23,9 @@ from instructgpt.evaluation.stage_runs import StageRun, of_stem, read_evaluation
 from instructgpt.storage.atomic import atomic_write
 from instructgpt.storage.run_dir import RunDir
 
+# Grouping -> prefix of its members in the chart of strata.
+_STRATA = {"by_language": "", "by_phrasing": "phrasing ", "by_fact": "fact "}
+
 
 def run(config: ReportConfig, run: RunDir) -> dict[str, Any]:
     """Write report.html and report.json into the run directory."""
@@ -32,8 +35,8 @@ def run(config: ReportConfig, run: RunDir) -> dict[str, Any]:
         raise DataError(f"'{root}' holds no other run than this report's")
     source = _evaluation_dir(config, runs)
     evaluation = None if source is None else read_evaluation(source)
-    examples = [] if source is None else read_examples(
-        source / "completions.jsonl", config.num_examples
+    examples = (
+        [] if source is None else read_examples(source / "completions.jsonl", config.num_examples)
     )
     numbers = report_json(runs, evaluation)
     if run.writes:
@@ -126,8 +129,8 @@ def _evaluation_context(
         "accuracy_charts": _measured(
             accuracy("sampled", {"by_task": ""}),
             accuracy("greedy", {"by_task": ""}),
-            accuracy("sampled", {"by_language": "", "by_phrasing": "phrasing ", "by_fact": "fact "}),
-            accuracy("greedy", {"by_language": "", "by_phrasing": "phrasing ", "by_fact": "fact "}),
+            accuracy("sampled", _STRATA),
+            accuracy("greedy", _STRATA),
         ),
         "accuracy_tables": tables.group_tables(evaluation, "accuracy"),
         "ok_tables": tables.group_tables(evaluation, "ok"),

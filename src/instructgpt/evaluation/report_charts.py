@@ -79,13 +79,16 @@ def win_rate_chart(evaluation: Evaluation) -> Chart:
     )
 
 
-def accuracy_chart(evaluation: Evaluation, condition: str, groups: Mapping[str, str]) -> Chart | None:
+def accuracy_chart(
+    evaluation: Evaluation, condition: str, groups: Mapping[str, str]
+) -> Chart | None:
     """Share of right answers per group and model; `groups`: grouping -> prefix of its labels."""
     models = evaluation["models"]
-    names = [n for n in in_order(models) if (models[n]["conditions"].get(condition) or {}).get("ok")]
     rows: dict[str, dict[str, Estimate | None]] = {}
-    for name in names:
-        found = models[name]["conditions"][condition]["ok"]
+    for name in in_order(models):
+        found = models[name]["conditions"].get(condition, {}).get("ok")
+        if not found:
+            continue
         for grouping, prefix in groups.items():
             for member, rate in found[grouping].items():
                 label = f"{prefix}{member.replace('_', ' ')}"
@@ -148,8 +151,8 @@ def reward_over_kl(runs: Sequence[StageRun], curves: Mapping[str, Any]) -> Chart
     for name, curve in curves.items():
         if curve["form"] == "bon":
             points = curve["points"]
-            line = Series(model_label(name), [p["kl"] for p in points], [p["proxy"] for p in points])
-            series.append(line)
+            x, y = [p["kl"] for p in points], [p["proxy"] for p in points]
+            series.append(Series(model_label(name), x, y))
     if not series:
         return None
     return line_chart(
@@ -236,8 +239,7 @@ def reward_model_chart(runs: Sequence[StageRun]) -> Chart | None:
         "longer preferred": heldout["by_length"]["longer_preferred"],
         "shorter preferred": heldout["by_length"]["shorter_preferred"],
         **{
-            f"margin, {name.replace('_', ' ')}": rate
-            for name, rate in heldout["by_margin"].items()
+            f"margin, {name.replace('_', ' ')}": rate for name, rate in heldout["by_margin"].items()
         },
     }
     rows = {
@@ -252,7 +254,8 @@ def reward_model_chart(runs: Sequence[StageRun]) -> Chart | None:
         rows,
         title="Pairs that it orders as labelers did",
         xlabel="share of pairs",
-        note=f"95 % intervals; margin: |score difference|, smallest quarter first; dashed: {dashed}.",
+        note="95 % intervals; margin: |score difference|, least sure quarter first; "
+        f"dashed: {dashed}.",
         reference=0.5 if agreement is None else agreement,
         limits=(0.3, 1.0),
     )
@@ -300,7 +303,7 @@ def _estimate(rate: Mapping[str, Any] | None) -> Estimate | None:
 
 def _has_weights(evaluation: Evaluation, name: str) -> bool:
     """Best-of-n has the weights, and so the loss, of the model that it samples."""
-    return evaluation["models"][name]["kind"] != "best_of_n"
+    return bool(evaluation["models"][name]["kind"] != "best_of_n")
 
 
 def _id(prefix: str, name: str) -> str:

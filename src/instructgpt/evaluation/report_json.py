@@ -19,9 +19,7 @@ _ACCURACY_GROUPS = ("overall", "by_task", "by_language", "by_phrasing", "by_fact
 _BOUNDS = ("value", "low", "high", "n")
 
 
-def report_json(
-    runs: Sequence[StageRun], evaluation: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def report_json(runs: Sequence[StageRun], evaluation: Mapping[str, Any] | None) -> dict[str, Any]:
     """The four sections; `models` is empty without an evaluation."""
     return {
         "models": {} if evaluation is None else _models(evaluation),
@@ -69,9 +67,7 @@ def environment(runs: Sequence[StageRun]) -> dict[str, Any]:
 
 def _models(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     reference = evaluation["reference"]
-    return {
-        name: _model(model, reference) for name, model in evaluation["models"].items()
-    }
+    return {name: _model(model, reference) for name, model in evaluation["models"].items()}
 
 
 def _model(model: Mapping[str, Any], reference: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def describe_answers(prompts: Sequence[Prompt], answers: Sequence[Answer]) -> Su
 
 
 def grouped_rates(values: Sequence[float], prompts: Sequence[Prompt]) -> Summary:
-    """The mean of outcomes in [0, 1], overall and by every grouping that the prompts' meta allow."""
+    """Mean of outcomes in [0, 1], overall and by every grouping that the prompts' meta allow."""
     keys = [prompt.key for prompt in prompts]
     rates: Summary = {"overall": proportion_interval(values, keys).to_dict()}
     for grouping, member_of in _GROUPINGS.items():
@@ -121,11 +121,12 @@ def text_metrics(
 def _overlap_metrics(rows: Sequence[tuple[str, str, str | None]]) -> Summary:
     languages = [detect_language(reference) for _, reference, _ in rows]
     texts = [(p, r, language) for (p, r, _), language in zip(rows, languages, strict=True)]
-    return {
-        "exact_match": proportion_interval([float(exact_match(p, r)) for p, r, _ in texts]).to_dict(),
-        "f1": proportion_interval([token_f1(*t) for t in texts]).to_dict(),
-        "rouge_l": proportion_interval([rouge_l(*t) for t in texts]).to_dict(),
+    outcomes = {
+        "exact_match": [float(exact_match(p, r)) for p, r, _ in texts],
+        "f1": [token_f1(*t) for t in texts],
+        "rouge_l": [rouge_l(*t) for t in texts],
     }
+    return {name: proportion_interval(values).to_dict() for name, values in outcomes.items()}
 
 
 def _translation_metrics(rows: Sequence[tuple[str, str, str | None]]) -> Summary:
@@ -150,9 +151,7 @@ def _mean_if_known(values: Sequence[float | None], keys: Sequence[str]) -> Summa
 
 def _component_means(answers: Sequence[Answer]) -> dict[str, float]:
     components = [a.gold.components for a in answers if a.gold is not None]
-    return {
-        name: sum(c[name] for c in components) / len(components) for name in components[0]
-    }
+    return {name: sum(c[name] for c in components) / len(components) for name in components[0]}
 
 
 def _class_scores(answers: Sequence[Answer]) -> Summary:

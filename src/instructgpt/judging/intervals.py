@@ -107,7 +107,7 @@ def _cluster_sums(
         raise ValueError(f"{len(values)} values but {len(names)} cluster names")
     order: dict[Hashable, int] = {}
     index = [order.setdefault(name, len(order)) for name in names]
-    totals = np.bincount(index, weights=np.asarray(values, dtype=np.float64))
+    totals = np.bincount(index, weights=np.asarray(values, dtype=np.float64)).astype(np.float64)
     return totals, np.bincount(index).astype(np.float64)
 
 

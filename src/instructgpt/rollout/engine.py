@@ -174,12 +174,13 @@ class Engine(BaseEngine):
         self._warned = False
 
     def _decoder(self, longest: int) -> Decoder:
-        obstacle = self._known("slots", lambda: slot_obstacle(self._slots))
         window = attention_window(self._forward)
-        if obstacle is None and (window is None or longest <= window):
-            return self._slots
-        if obstacle is None:
+        if window is not None and longest > window:
             obstacle = f"sequences of {longest} tokens exceed its attention window of {window}"
+        else:
+            obstacle = self._known("slots", lambda: slot_obstacle(self._slots))
+        if obstacle is None:
+            return self._slots
         second = self._known("lockstep", lambda: lockstep_obstacle(self._lockstep, self._forward))
         if second is None:
             self._warn(f"in batches of prompts of equal length: {obstacle}")

@@ -26,7 +26,10 @@ def request_uniforms(seed: int, key: int, sample: int, count: int) -> np.ndarray
     longer draw begins with the shorter one. 23 bits: the product with a float32 total below 2
     always stays below that total, so an inverse CDF can never run past its end.
     """
-    generator = np.random.Philox(key=[seed & _WORD, key & _WORD], counter=[0, 0, 0, sample])
+    # arrays: from a list of large integers numpy would make rounded floats
+    address = np.array([seed & _WORD, key & _WORD], dtype=np.uint64)
+    start = np.array([0, 0, 0, sample], dtype=np.uint64)
+    generator = np.random.Philox(key=address, counter=start)
     return (generator.random_raw(count) >> 41).astype(np.float32) * np.float32(2.0**-23)
 
 

@@ -55,15 +55,20 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
 
 
 @contextmanager
-def publish_directory(destination: str | Path, marker: str = "instructgpt.json") -> Iterator[Path]:
+def publish_directory(
+    destination: str | Path, marker: str | None = "instructgpt.json"
+) -> Iterator[Path]:
     """A temporary directory to fill; on success it becomes `destination`, on failure it is gone.
 
     An existing `destination` is replaced if it is empty or holds a file called `marker`: that is
-    how we know that it is ours to replace. The block must write the marker. Errors: RunDirError
-    for a directory that is not ours, and when the disk is full or refuses.
+    how we know that it is ours to replace; with `marker=None` the caller vouches for it. A kill in
+    the instant between the two renames leaves the old one as `.NAME.*.old`, which
+    `clean_leftovers` puts back. Errors: RunDirError for a directory that is not ours, and when
+    the disk is full or refuses.
     """
     destination = Path(destination).resolve()
-    _refuse_foreign(destination, marker)
+    if marker is not None:
+        _refuse_foreign(destination, marker)
     folder = _hidden(destination, "tmp")
     with disk_errors(destination):
         try:

@@ -63,7 +63,7 @@ class Checkpoints:
         full or refuses, and the earlier checkpoints stay.
         """
         refuse_unloadable(state, "state")
-        with publish_directory(self.path(step), marker=_FACTS) as folder:
+        with publish_directory(self.path(step), marker=None) as folder:
             size, digest = _write_state(folder / _STATE, state)
             described = {**facts, "step": step, "bytes": size, "sha256": digest}
             write_durably(folder / _FACTS, json.dumps(described, indent=2).encode())
@@ -169,5 +169,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint '{folder}' is damaged ({_FACTS}: {error})") from error
+        raise CheckpointError(
+            f"checkpoint '{folder}' is damaged ({_FACTS} is unreadable)"
+        ) from error
     return facts

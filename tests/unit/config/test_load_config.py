@@ -102,7 +102,7 @@ def test_flags_are_read_by_the_type_of_their_setting() -> None:
         flags=[
             *("--model", "123", "--files", "a,b.txt", "--files", "[c]", "--packing", "steps=1e3"),
             *("--limit", "none", "--numbers=1,2", "--numbers", "3", "--optim.betas", "0.8,0.9"),
-            *("--named.one", "x=y", "--named.v1.5", "z"),
+            *("--named.one=x=y", "--named.v1.5", "z"),
         ],
     )
     assert config.model == "123"
@@ -158,6 +158,7 @@ def test_errors_in_a_file_name_file_line_key_and_remedy(
         (["stepss=1"], "stepss: unknown setting; did you mean 'steps'?"),
         (["--steps", "many"], "--steps: input should be a valid integer"),
         (["--steps"], "--steps: needs a value"),
+        (["--named.one", "x=y"], "--named.one: needs a value, as --named.one=VALUE"),
         (["steps"], "cannot read 'steps': write settings as --key value or key=value"),
         (["--numbers", "[1"], "--numbers: cannot read the value '[1'"),
         (["--model", "@sft/model"], "model: '@sft/model' names a stage of a recipe"),

@@ -49,7 +49,21 @@ def test_infinities_and_nan() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["1e-5", "010", "no", "true", "null", "", "~", "2024-01-01", "a: b", "中文", "# x", "- y", "0.1"],
+    [
+        "1e-5",
+        "010",
+        "no",
+        "true",
+        "null",
+        "",
+        "~",
+        "2024-01-01",
+        "a: b",
+        "中文",
+        "# x",
+        "- y",
+        "0.1",
+    ],
 )
 def test_dumped_text_stays_text(tmp_path: Path, value: str) -> None:
     path = tmp_path / "a.yaml"

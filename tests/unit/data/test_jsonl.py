@@ -8,7 +8,7 @@ import pytest
 from instructgpt.data.jsonl import read_jsonl, write_jsonl
 from instructgpt.errors import DataError
 
-ROWS = [{"text": "一行\u2028still the same line\u0085"}, {"text": "tab\tquote\"", "n": [1, None]}]
+ROWS = [{"text": "一行\u2028still the same line\u0085"}, {"text": 'tab\tquote"', "n": [1, None]}]
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "new/folder/rows.jsonl"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from instructgpt.config.evaluate import EvaluateConfig
 from instructgpt.data.records import Message, Prompt
 from instructgpt.evaluation.answering import ModelRecord
@@ -104,7 +105,9 @@ def evaluate_config() -> EvaluateConfig:
     return EvaluateConfig(models=models, prompts="p", gold="microworld", world="w")
 
 
-def make_evaluation(num_prompts: int) -> tuple[dict[str, Any], list[Prompt], dict[str, ModelRecord]]:
+def make_evaluation(
+    num_prompts: int,
+) -> tuple[dict[str, Any], list[Prompt], dict[str, ModelRecord]]:
     """evaluation.json with its prompts and records, through the code that makes it."""
     prompts, records = make_prompts(num_prompts), make_records(num_prompts)
     ppo = [
@@ -172,12 +175,22 @@ def write_recipe(root: Path, num_prompts: int = 48) -> Path:
         return rows
 
     finish_stage(
-        root, "base", "pretrain", ["world"], {"heldout_loss": 0.71},
-        losses("heldout_loss", 150, 6.9, 0.7), {"update": 30.0, "evaluate": 1.0},
+        root,
+        "base",
+        "pretrain",
+        ["world"],
+        {"heldout_loss": 0.71},
+        losses("heldout_loss", 150, 6.9, 0.7),
+        {"update": 30.0, "evaluate": 1.0},
     )
     finish_stage(
-        root, "sft", "sft", ["world", "base"], {"valid_loss": 1.1},
-        losses("valid_loss", 80, 2.6, 1.0), {"update": 22.0, "evaluate": 2.0},
+        root,
+        "sft",
+        "sft",
+        ["world", "base"],
+        {"valid_loss": 1.1},
+        losses("valid_loss", 80, 2.6, 1.0),
+        {"update": 22.0, "evaluate": 2.0},
     )
     agreement = {"value": 0.751, "low": 0.73, "high": 0.77, "n": 200, "pairs": 1800, "ties": 300}
     finish_stage(root, "labels", "label", ["world", "sft"], {"labeler_agreement": agreement})
@@ -190,16 +203,17 @@ def write_recipe(root: Path, num_prompts: int = 48) -> Path:
         "by_length": {"longer_preferred": rate(0.58, 500), "shorter_preferred": rate(0.7, 900)},
     }
     finish_stage(
-        root, "rm", "reward_model", ["world", "sft", "labels"],
+        root,
+        "rm",
+        "reward_model",
+        ["world", "sft", "labels"],
         {
             "heldout": heldout,
             "other_labeler": rate(0.63, 400),
             "rankings": 1800,
             "demonstration_mean": 1e-7,
         },
-        [
-            {"step": s, "loss": 0.69 - 0.003 * s, "accuracy": 0.5 + 0.004 * s} for s in range(1, 40)
-        ],
+        [{"step": s, "loss": 0.69 - 0.003 * s, "accuracy": 0.5 + 0.004 * s} for s in range(1, 40)],
         {"update": 15.0},
     )
     for name, tax in (("ppo", 0.1), ("ppo_ptx", -0.02)):
@@ -215,12 +229,22 @@ def write_recipe(root: Path, num_prompts: int = 48) -> Path:
         ]
         rows += [{"step": s, "pretraining_loss": 0.79 + tax * s / 40} for s in range(0, 41, 10)]
         finish_stage(
-            root, name, "ppo", ["world", "sft", "rm"], {"kl": 1.6}, rows,
+            root,
+            name,
+            "ppo",
+            ["world", "sft", "rm"],
+            {"kl": 1.6},
+            rows,
             {"rollout": 9.0, "score": 4.0, "update": 16.0, "evaluate": 2.0},
         )
     finish_stage(
-        root, "dpo", "dpo", ["labels", "sft"], {},
-        losses("heldout_loss", 50, 0.69, 0.55), {"update": 18.0},
+        root,
+        "dpo",
+        "dpo",
+        ["labels", "sft"],
+        {},
+        losses("heldout_loss", 50, 0.69, 0.55),
+        {"update": 18.0},
     )
     evaluation, prompts, records = make_evaluation(num_prompts)
     models = ["base", "sft", "rm", "dpo", "ppo", "ppo_ptx", "world"]

@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+
 from instructgpt.evaluation.best_of_n import best_of_n_estimate, best_of_n_kl, powers_of_two
 
 REFERENCE = json.loads(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from instructgpt.evaluation.metrics import (
     classification_scores,
     corpus_translation_scores,

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+
 from instructgpt.evaluation.overoptimization import (
     CurvePoint,
     describe_curve,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from instructgpt.evaluation.statistics import bootstrap_interval, paired_difference
 
 
@@ -21,7 +22,9 @@ def test_bootstrap_of_the_mean_covers():
     rng = np.random.default_rng(3)
     hits = 0
     for i in range(300):
-        found = bootstrap_interval(rng.exponential(2.0, 60).tolist(), np.mean, seed=i, resamples=400)
+        found = bootstrap_interval(
+            rng.exponential(2.0, 60).tolist(), np.mean, seed=i, resamples=400
+        )
         hits += found.low <= 2.0 <= found.high
     assert 0.88 <= hits / 300 <= 0.99
 

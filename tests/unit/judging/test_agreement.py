@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from instructgpt.judging.agreement import (
     cohen_kappa,
     kendall_tau_b,

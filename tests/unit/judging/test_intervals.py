@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from instructgpt.judging.intervals import (
     Interval,
     mean_interval,
@@ -35,7 +36,7 @@ def test_wilson_equals_scipy():
 
 
 def test_unclustered_zero_one_outcomes_give_agresti_coull():
-    """Hand-worked from Agresti and Coull 1998: 40 wins of 50, z^2 = 3.8415, p~ = 41.9207/53.8415."""
+    """Hand-worked from Agresti and Coull 1998: 40 wins of 50: p~ = 41.9207 / 53.8415."""
     found = proportion_interval([1.0] * 40 + [0.0] * 10)
     centre = 41.92073 / 53.84146
     half = 1.959964 * math.sqrt(centre * (1 - centre) / 53.84146)
@@ -95,7 +96,9 @@ def test_clustered_proportion_covers_and_the_naive_interval_does_not():
     assert naive_hits / 1500 < 0.85
 
 
-@pytest.mark.parametrize(("p", "tie", "truth"), [(0.5, 0.6, 0.5), (0.95, 0.0, 0.95), (0.02, 0.0, 0.02)])
+@pytest.mark.parametrize(
+    ("p", "tie", "truth"), [(0.5, 0.6, 0.5), (0.95, 0.0, 0.95), (0.02, 0.0, 0.02)]
+)
 def test_proportion_covers_with_ties_and_near_the_ends(p, tie, truth):
     rng = np.random.default_rng(2)
     hits = 0

@@ -1,7 +1,8 @@
-"""Models that the fast way cannot take: one warning that says why, and right answers all the same."""
+"""Models that the fast way cannot take: one warning that says why, and the right answers."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import Any
 
@@ -25,7 +26,10 @@ from transformers import (
     Qwen3NextForCausalLM,
 )
 
+from instructgpt.rollout.compatibility import slot_obstacle
 from instructgpt.rollout.engine import Engine
+from instructgpt.rollout.forward import ForwardPass
+from instructgpt.rollout.slot_decoder import SlotDecoder
 from instructgpt.rollout.slow_engine import SlowEngine
 from instructgpt.rollout.types import SamplingParams
 
@@ -181,7 +185,7 @@ class CacheBlind(GPT2LMHeadModel):
 
 # Signatures are read, so the liars must name what they ignore.
 for liar in (PositionBlind, CacheBlind):
-    liar.forward.__signature__ = __import__("inspect").signature(GPT2LMHeadModel.forward)
+    liar.forward.__signature__ = inspect.signature(GPT2LMHeadModel.forward)
 
 
 @pytest.mark.parametrize(
@@ -202,12 +206,11 @@ def test_a_model_that_lies_is_found_out_by_measuring(
     assert way in message
 
 
-def test_an_attention_without_masks_goes_the_slower_way(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_attention_without_masks_is_no_place_for_slots() -> None:
     model = GPT2LMHeadModel(
         GPT2Config(n_layer=1, n_embd=16, n_head=2, vocab_size=VOCAB, n_positions=32)
     )
-    model.config._attn_implementation = "flex_attention"
-    caplog.set_level(logging.WARNING, logger="instructgpt")
-    Engine(model, [2], 0).generate([[3, 4]], PARAMS)
-    (message,) = [r.getMessage() for r in caplog.records if r.name.startswith("instructgpt")]
-    assert "'flex_attention' takes no custom mask" in message
+    model.config._attn_implementation = "flash_attention_2"
+    decoder = SlotDecoder(ForwardPass(model, dtype=None), pad_id=0, max_slots=2)
+    reason = slot_obstacle(decoder)
+    assert reason == "its attention implementation 'flash_attention_2' takes no custom mask"

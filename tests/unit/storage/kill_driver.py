@@ -130,5 +130,5 @@ if __name__ == "__main__":
     target, stride = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     work(target / "uninterrupted")
-    kills = everywhere(target, stride) if stride else again_and_again(target, seeds=4)
+    kills = everywhere(target, stride) if stride else again_and_again(target, seeds=2)
     sys.stdout.write(str(kills))

@@ -139,15 +139,19 @@ def test_a_full_disk_inside_a_rust_library_is_recognised(tmp_path: Path) -> None
     resource = pytest.importorskip("resource")
     torch = pytest.importorskip("torch")
     safetensors = pytest.importorskip("safetensors.torch")
+
+    def save() -> None:
+        with publish_directory(tmp_path / "model") as folder:
+            safetensors.save_file({"w": torch.zeros(1 << 20)}, folder / "model.safetensors")
+
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with pytest.raises(RunDirError, match=r"cannot write '.*model': File too large \(.*MB free"):
-        try:
-            with publish_directory(tmp_path / "model") as folder:
-                # the kernel refuses to let any file grow beyond this: a real failed write
-                resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
-                safetensors.save_file({"w": torch.zeros(1 << 20)}, folder / "model.safetensors")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    # the kernel refuses to let any file grow beyond this: a real failed write
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(RunDirError, match=r"write '.*model': File too large \(.*MB free"):
+            save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names(tmp_path) == []
 
 

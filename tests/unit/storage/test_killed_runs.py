@@ -40,7 +40,7 @@ def finished_facts(root: Path) -> dict[str, Any]:
     [
         pytest.param(3, 50, id="every third call"),
         pytest.param(1, 150, id="every call", marks=pytest.mark.slow),
-        pytest.param(0, 8, id="at random, many times each"),
+        pytest.param(0, 4, id="at random, many times each"),
     ],
 )
 def test_a_killed_and_continued_run_equals_the_uninterrupted_one(

@@ -219,9 +219,10 @@ def test_a_full_disk_leaves_no_half_row(tmp_path: Path, monkeypatch: pytest.Monk
 
     with open_run(tmp_path / "a") as run:
         run.log(1, {"loss": 1.0})
-        with monkeypatch.context() as patch, pytest.raises(RunDirError, match="No space left"):
+        with monkeypatch.context() as patch:
             patch.setattr(os, "write", write)
-            run.log(2, {"loss": 2.0})
+            with pytest.raises(RunDirError, match="No space left"):
+                run.log(2, {"loss": 2.0})
         assert run.path("metrics.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
 
 
@@ -278,7 +279,7 @@ def test_everything_a_trainer_keeps_comes_back(tmp_path: Path) -> None:
 
 def test_state_that_could_not_be_loaded_is_refused_when_it_is_saved(tmp_path: Path) -> None:
     with open_run(tmp_path / "a") as run:
-        with pytest.raises(TypeError, match=r"state\['rng'\]\[1\] is a Path|PosixPath|WindowsPath"):
+        with pytest.raises(TypeError, match=r"state\['rng'\]\[1\] is a \w*Path"):
             run.save_checkpoint(1, {"rng": [0, Path("x")]})
         with pytest.raises(TypeError, match="float64"):
             run.save_checkpoint(1, {"loss": torch.ones(1).double().numpy()[0]})

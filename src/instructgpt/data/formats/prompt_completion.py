@@ -26,6 +26,8 @@ def read_turns(row: Row, key: str = "prompt") -> Turns:
 
 def read_answer(value: Any, key: str) -> str:
     """One answer: a string, or a list of one assistant message."""
+    if value is None:
+        raise RowError(f"no {key!r}")
     if isinstance(value, str):
         return check_answer(value)
     turns = read_messages(value, key)

@@ -1,0 +1,82 @@
+"""Progress is silent by itself, and plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from instructgpt import progress as module
+from instructgpt.progress import format_numbers, format_seconds, progress, show_progress
+
+
+@pytest.fixture
+def shown() -> Iterator[None]:
+    show_progress()
+    yield
+    show_progress(False)
+
+
+def test_library_code_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("PPO", 3) as bar:
+        bar.advance(3, loss=1.0)
+        bar.note(kl=2.0)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_last_line_says_count_rate_and_numbers(
+    shown: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("PPO", 5, unit="step", start=2) as bar:
+        bar.advance(loss=0.5)
+        bar.advance(2, loss=0.25)
+        bar.note(kl=12345.678)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"PPO 5/5 step  \S+ step/s  0:00 passed  loss 0\.25  kl 1\.235e\+04\n", err)
+
+
+def test_lines_come_at_intervals_with_the_time_left(
+    shown: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One unit every 4 seconds, begun at 2 of 12: after 12 s, 3 are done and 7 x 4 s are left."""
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with progress("fit", 12, start=2) as bar:
+        for _ in range(3):
+            now[0] += 4
+            bar.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "fit 5/12 it  0.25 it/s  0:28 left"
+
+
+def test_nothing_done_prints_nothing(shown: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("fit", 3, start=3):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar(
+    shown: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
+    with progress("PPO", 4, unit="step", start=1) as bar:
+        bar.advance(2, loss=0.5)
+        bar.columns.refresh()  # type: ignore[attr-defined]
+    text = capsys.readouterr().err
+    assert "PPO" in text
+    assert "3/4" in text
+    assert "loss 0.5" in text
+
+
+def test_formats() -> None:
+    assert [format_seconds(s) for s in (0.4, 59.6, 3599, 3661)] == [
+        "0:00",
+        "1:00",
+        "59:59",
+        "1:01:01",
+    ]
+    assert format_numbers({"a": 1.0, "b": 0.000123456}) == "a 1  b 0.0001235"
