@@ -99,9 +99,9 @@ def assert_same(got: list[list[Rollout]], expected: list[list[Rollout]]) -> None
 
 
 PARAMS = {
-    "greedy": SamplingParams(max_new_tokens=9, temperature=0.0),
-    "sampled": SamplingParams(max_new_tokens=9, seed=3),
-    "narrowed": SamplingParams(max_new_tokens=9, temperature=0.7, top_k=12, top_p=0.8, seed=4),
+    "greedy": SamplingParams(max_new_tokens=7, temperature=0.0),
+    "sampled": SamplingParams(max_new_tokens=7, seed=3),
+    "narrowed": SamplingParams(max_new_tokens=7, temperature=0.7, top_k=12, top_p=0.8, seed=4),
 }
 
 
@@ -110,7 +110,7 @@ def test_equals_the_slow_engine_for_every_slot_count_and_sample_count(
     model: PreTrainedModel, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    prompts, params, eos_ids = make_prompts(12), PARAMS[how], [EOS, OTHER_EOS]
+    prompts, params, eos_ids = make_prompts(8), PARAMS[how], [EOS, OTHER_EOS]
     expected = SlowEngine(model, eos_ids).generate(prompts, params, n=4)
     # else the comparison says little
     assert {r.finish_reason for group in expected for r in group} == {"stop", "length"}
@@ -127,7 +127,7 @@ def test_greedy_equals_generate(model: PreTrainedModel) -> None:
     width = max(map(len, prompts))
     ids = torch.tensor([[PAD] * (width - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-    theirs = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=9)
+    theirs = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=7)
     for (rollout,), row in zip(ours, theirs[:, width:].tolist(), strict=True):
         expected = row[: row.index(EOS) + 1] if EOS in row else row
         assert rollout.completion_ids == expected

@@ -26,7 +26,7 @@ class MicroworldConfig(Config):
     """Demonstrations to learn from."""
     demonstrations_valid: int = Field(default=300, gt=0)
     """Demonstrations of other prompts, for the validation loss."""
-    flawed: float = Field(default=0.72, ge=0, le=1)
+    flawed: float = Field(default=0.80, ge=0, le=1)
     """Share of demonstrations with a flaw that labelers dislike."""
     prompts_rank: int = Field(default=2_000, gt=0)
     """Prompts whose completions are ranked."""

@@ -28,13 +28,13 @@ from instructgpt.microworld.world import Event, Fact, World
 
 # Share of each flaw among the flawed demonstrations.
 FLAWS: dict[str, float] = {
-    "ramble": 0.44,
-    "claim": 0.27,
-    "opening": 0.11,
+    "ramble": 0.50,
+    "claim": 0.28,
+    "opening": 0.08,
     "rude": 0.06,
-    "language": 0.04,
-    "constraint": 0.05,
-    "wrong": 0.03,
+    "language": 0.03,
+    "constraint": 0.03,
+    "wrong": 0.02,
 }
 WRITERS = tuple(f"writer-{i}" for i in range(1, 9))
 

@@ -85,14 +85,22 @@ def _keep_top_p(probs_RV: Tensor, top_p: float) -> Tensor:
 
 
 def _invert_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
+    # A sum made in parallel may fall by one rounding where it should stay level, and a binary
+    # search could then land on a token of probability 0. Processors sum from left to right.
+    search = bisect_cdf if probs_RV.device.type == "cpu" else scan_cdf
+    return search(probs_RV, uniforms_RK)
+
+
+def bisect_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
+    """ids_RK: the first token whose cumulative probability exceeds the uniform number."""
     cdf_RV = probs_RV.cumsum(dim=-1)
-    if probs_RV.device.type == "cpu":
-        targets_RK = uniforms_RK * cdf_RV[:, -1:]
-        ids_RK = torch.searchsorted(cdf_RV, targets_RK, right=True)
-        return ids_RK.clamp_(max=probs_RV.shape[-1] - 1)  # only NaN gets there
-    # A parallel sum may fall by one rounding where it should stay level, and a binary search could
-    # then land on a token of probability 0: look at the possible tokens only.
-    cdf_RV = cdf_RV.masked_fill(probs_RV == 0, 0.0)
+    ids_RK = torch.searchsorted(cdf_RV, uniforms_RK * cdf_RV[:, -1:], right=True)
+    return ids_RK.clamp_(max=probs_RV.shape[-1] - 1)  # only NaN gets there
+
+
+def scan_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
+    """As `bisect_cdf`, by looking at every possible token and at no impossible one."""
+    cdf_RV = probs_RV.cumsum(dim=-1).masked_fill(probs_RV == 0, 0.0)
     targets_RK = uniforms_RK * cdf_RV.amax(dim=-1, keepdim=True)
     columns = [(cdf_RV > t_R1).to(torch.uint8).argmax(dim=-1) for t_R1 in targets_RK.split(1, -1)]
     return torch.stack(columns, dim=-1)

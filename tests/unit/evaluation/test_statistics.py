@@ -18,15 +18,15 @@ def test_bootstrap_is_reproducible_and_depends_on_its_seed():
 
 
 def test_bootstrap_of_the_mean_covers():
-    """95 % over 300 exponential samples of 60; at coverage 0.92 below 0.88 has a chance of 1 %."""
+    """95 % over 200 exponential samples of 60: at a coverage of 0.93, below 0.87 is 1 in 1000."""
     rng = np.random.default_rng(3)
     hits = 0
-    for i in range(300):
+    for i in range(200):
         found = bootstrap_interval(
-            rng.exponential(2.0, 60).tolist(), np.mean, seed=i, resamples=400
+            rng.exponential(2.0, 60).tolist(), np.mean, seed=i, resamples=300
         )
         hits += found.low <= 2.0 <= found.high
-    assert 0.88 <= hits / 300 <= 0.99
+    assert 0.87 <= hits / 200 <= 0.99
 
 
 def test_bootstrap_draws_whole_clusters():

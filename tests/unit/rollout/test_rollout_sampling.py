@@ -97,6 +97,19 @@ def test_batch_sampler_equals_the_plain_definition() -> None:
                 assert logprobs[r, k].item() == pytest.approx(logprob, abs=1e-5)
 
 
+def test_accelerators_choose_as_processors_do() -> None:
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.randn(50, 83, generator=generator).mul(4).softmax(-1)
+    probs[:, ::3] = 0.0
+    uniforms = torch.from_numpy(
+        np.stack([sampling.request_uniforms(0, row, 0, 6) for row in range(50)])
+    )
+    uniforms[:, 0], uniforms[:, 1] = 0.0, 1 - 2.0**-23
+    bisected, scanned = sampling.bisect_cdf(probs, uniforms), sampling.scan_cdf(probs, uniforms)
+    assert torch.equal(bisected, scanned)
+    assert (probs.gather(1, scanned) > 0).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "kept"),
     [

@@ -37,6 +37,15 @@ def test_a_file_is_replaced_and_parents_are_made(tmp_path: Path) -> None:
     assert names(path.parent) == ["b.txt"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="open files cannot be replaced")
+def test_who_has_the_old_file_open_never_sees_a_mixture(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "file", "old")
+    with open(tmp_path / "file") as reader:
+        atomic_write(tmp_path / "file", "new content")
+        assert reader.read() == "old"
+    assert (tmp_path / "file").read_text() == "new content"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no umask")
 def test_a_file_has_the_permissions_that_open_would_give(tmp_path: Path) -> None:
     before = os.umask(0o027)
