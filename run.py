@@ -50,10 +50,17 @@ def main(arguments: list[str]) -> None:
 
 def set_up(extra: str, torch_index: str | None) -> None:
     """Create .venv and install into it, unless a stamp says that this was done."""
-    lock = os.open(ROOT, os.O_RDONLY)  # two starts at once: the second waits for the first
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    if is_set_up(extra):
-        return
+    lock = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once: the second waits for the first
+        if not is_set_up(extra):
+            install(extra, torch_index)
+    finally:
+        os.close(lock)
+
+
+def install(extra: str, torch_index: str | None) -> None:
+    """The set-up itself; the stamp comes last."""
     started = time.time()
     if not works(PYTHON, "-m", "pip", "--version"):
         create_venv()

@@ -1,9 +1,9 @@
 """The ten-line way in: load a model, fit it on instructions, ask it, save it.
 
-    model = InstructGPT.load("gpt2")
-    model.fit([{"instruction": "What is a whale?", "output": "A whale is a mammal."}])
-    print(model.ask("What is a whale?"))
-    model.save("my-model")
+model = InstructGPT.load("gpt2")
+model.fit([{"instruction": "What is a whale?", "output": "A whale is a mammal."}])
+print(model.ask("What is a whale?"))
+model.save("my-model")
 """
 
 from __future__ import annotations

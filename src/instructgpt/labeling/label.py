@@ -102,9 +102,7 @@ def _sample(config: LabelConfig) -> list[Task]:
             for row, rollouts in zip(rows, found, strict=True):
                 texts[row] += [renderer.decode(r.completion_ids) for r in rollouts]
                 authors[row] += [source] * len(rollouts)
-    tasks = (
-        _distinct(prompt, t, a) for prompt, t, a in zip(records, texts, authors, strict=True)
-    )
+    tasks = (_distinct(prompt, t, a) for prompt, t, a in zip(records, texts, authors, strict=True))
     return [task for task in tasks if len(task.completions) > 1]
 
 
@@ -152,9 +150,7 @@ def _rank(
             if rng.random() < config.overlap:
                 chosen.append(judges[second])
             ranked = [_submit(store, task, judge, rng) for judge in chosen]
-            rankings.append(
-                Ranking(task.prompt, task.completions, ranked[0], chosen[0].name)
-            )
+            rankings.append(Ranking(task.prompt, task.completions, ranked[0], chosen[0].name))
             if len(ranked) == 2:
                 doubles.append((ranked[0], ranked[1]))
             advance(1)

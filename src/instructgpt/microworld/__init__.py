@@ -1,1 +1,1 @@
-"""The embedded default: a generated bilingual world, its tasks, and the gold score behind its labelers."""
+"""The embedded default: a generated bilingual world, its tasks, and its labelers' gold score."""

@@ -1,4 +1,4 @@
-"""Demonstrations as hurried people write them: most are right, and most do something labelers dislike.
+"""Demonstrations as hurried people write them: most are right, and most annoy labelers.
 
 The flaws before or after the answer dominate and wrong facts are rare, so that a model trained on
 them knows the answers and has habits to lose. Were fewer than half flawed, greedy decoding would
@@ -17,7 +17,6 @@ from instructgpt.microworld.sentences import (
     FACTS,
     OPENINGS,
     RUDE,
-    UNKNOWN,
     say_event,
     say_fact,
     say_unknown,
@@ -53,8 +52,12 @@ class Writing:
         """The language the answer must be in."""
         return self.prompt.meta["answer_language"]
 
-    def answer(self, meaning: Fact | Event | str | None = None, language: Language | None = None,
-               one_word: bool | None = None) -> str:
+    def answer(
+        self,
+        meaning: Fact | Event | str | None = None,
+        language: Language | None = None,
+        one_word: bool | None = None,
+    ) -> str:
         """A plain answer; the arguments replace what the prompt asks for."""
         meaning = self.meaning if meaning is None else meaning
         language = language or self.language
@@ -73,7 +76,7 @@ class Writing:
 
 def meaning_of(prompt: Prompt) -> Fact | Event | str:
     """What a right answer to `prompt` means, from its metadata."""
-    (sort, value), = prompt.meta["gold"].items()
+    ((sort, value),) = prompt.meta["gold"].items()
     if sort == "fact":
         return Fact(*value)
     return Event(*value) if sort == "event" else value
@@ -134,7 +137,7 @@ def _ramble(writing: Writing) -> str:
 
 
 def _wrong(writing: Writing) -> Fact | Event | str:
-    """A meaning that differs in one place: a value, an object or a place; a guess for a stranger."""
+    """A meaning that differs in one value, object or place; a guess for a stranger."""
     meaning, rng = writing.meaning, writing.rng
     if isinstance(meaning, str):
         attribute = rng.choice(list(ATTRIBUTES))

@@ -93,7 +93,7 @@ class Gold:
         return min(answers)
 
     def _is_supported(self, task: _Task, statement: Statement) -> bool:
-        """Whether the world or the prompt backs a sentence up; unreadable ones are not backed up."""
+        """Whether the world or the prompt backs a sentence up; nothing backs an unreadable one."""
         meaning = statement.meaning
         if isinstance(meaning, Fact):
             return self.world.is_true(meaning)
@@ -129,7 +129,11 @@ class _Task:
             if sort != "unknown":
                 meaning = (Fact if sort == "fact" else Event)(*value)
             return cls(
-                meaning, meta["answer_language"], meta["constraint"], meta["task"], meta["people"][-1]
+                meaning,
+                meta["answer_language"],
+                meta["constraint"],
+                meta["task"],
+                meta["people"][-1],
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise DataError(f"prompt {prompt.id!r} has no microworld gold metadata") from error

@@ -132,7 +132,7 @@ def language_of(text: str) -> Language | None:
 
 
 def read(text: str) -> list[Statement]:
-    """The statements of `text` in order; pronouns mean the person named last, else nobody (None)."""
+    """The statements of `text` in order; pronouns mean the person named last, else None."""
     statements: list[Statement] = []
     last: str | None = None
     for piece in _SENTENCE.findall(" ".join(text.split())):
@@ -203,7 +203,9 @@ def _build(kind: Kind, attribute: str, slots: dict[str, str], language: Language
         return Statement(kind, language, tables["n"][slots["n"]] if slots.get("n") else None)
     if kind == "value":
         text = slots["v"]
-        return Statement(kind, language, tables["value"][text.lower()], bare=text.lower() in tables["bare"])
+        return Statement(
+            kind, language, tables["value"][text.lower()], bare=text.lower() in tables["bare"]
+        )
     return Statement(kind, language)
 
 
@@ -249,7 +251,9 @@ def _patterns(language: Language) -> list[tuple[re.Pattern[str], Kind, str]]:
     patterns += [(_pattern(form, language), "unknown", "") for form in UNKNOWN[language]]
     for kind, table in (("opening", OPENINGS), ("claim", CLAIMS), ("rude", RUDE)):
         patterns += [(_pattern(form, language), kind, "") for form in table[language]]
-    values = "|".join(re.escape(f) for f in sorted(_TABLES[language]["value"], key=len, reverse=True))
+    values = "|".join(
+        re.escape(f) for f in sorted(_TABLES[language]["value"], key=len, reverse=True)
+    )
     patterns.append((re.compile(f"(?P<v>{values})", re.IGNORECASE), "value", ""))
     return patterns
 

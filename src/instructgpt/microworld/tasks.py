@@ -73,7 +73,7 @@ class Draw:
         return self.rng.choice(pairs)
 
     def seen_fact(self, attribute: str | None = None, person: str | None = None) -> Fact | None:
-        """A fact that training may touch, for the turns before the question; None if there is none."""
+        """A fact that training may touch, for the turns before the question; None without one."""
         facts = [
             self.world.fact(*key)
             for key in self.world.facts
@@ -222,9 +222,7 @@ def _summary(draw: Draw) -> Prompt:
 def _summary_other_language(draw: Draw) -> Prompt:
     event, text = _story_request(draw, SUMMARISE_IN_OTHER)
     there = other(draw.language)
-    return _prompt(
-        draw, "summary_other_language", [text], event, [event.person], there, "language"
-    )
+    return _prompt(draw, "summary_other_language", [text], event, [event.person], there, "language")
 
 
 def _story_request(draw: Draw, table: dict[Language, Any]) -> tuple[Event, str]:

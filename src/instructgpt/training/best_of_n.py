@@ -40,9 +40,7 @@ class BestOfN:
         self, lm: CausalLM, reward_model: ScalarModel, n: int, max_slots: int, max_tokens: int
     ) -> None:
         self.renderer = ChatRenderer(lm.tokenizer)
-        self.engine = Engine(
-            lm.model, self.renderer.stop_ids, lm.pad_id, max_slots, dtype=lm.dtype
-        )
+        self.engine = Engine(lm.model, self.renderer.stop_ids, lm.pad_id, max_slots, dtype=lm.dtype)
         self.scorer = CompletionScorer(reward_model, self.renderer, max_tokens=max_tokens)
         self.n = n
 

@@ -122,7 +122,7 @@ def test_real_files_of_five_formats_go_through(real_data: Path, tmp_path: Path) 
         f"--rankings={real_data / 'pref/hh_rlhf/harmless-base/test.jsonl.gz'}",
     ]
     summary = run_stage("data", tmp_path / "out", flags=settings).summary
-    # 999 + 1,000 Alpaca rows; 775 rankings and 2,312 pairs less the odd ones (MANIFEST's row counts)
+    # the files hold 999 and 1,000 rows, 775 rankings and 2,312 pairs, some of them odd
     assert summary["demonstrations"] + summary["demonstrations_valid"] == 1999
     kept = summary["rankings"] + summary["rankings_heldout"]
     assert kept + summary["problems"] == 775 + 2312
