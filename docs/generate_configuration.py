@@ -31,8 +31,8 @@ instructgpt sft --config my.yaml epochs=2 optim.lr=1e-5
 instructgpt sft --model gpt2 --demonstrations my.jsonl --print-config
 ```
 
-The first two lines say the same (each also needs `--out DIR`). In a recipe the same keys stand below
-the stage's name, and flags after the recipe carry that name in front:
+The first two lines say the same (each also needs `--out DIR`). In a recipe the same keys stand
+below the stage's name, and flags after the recipe carry that name in front:
 
 ```bash
 instructgpt run quickstart sft.epochs=1 ppo.kl.coef=0.05 seed=1

@@ -79,7 +79,7 @@ class Session:
         for token_id, _logprob in self.engine.stream(prompt_ids, params):
             ids.append(token_id)
             text = self.renderer.decode(ids)
-            # A Chinese character may span tokens: its first bytes decode to U+FFFD until it is whole.
+            # A Chinese character may span tokens; until it is whole it decodes to U+FFFD.
             if text.endswith("\ufffd"):
                 continue
             yield text[len(shown) :]
