@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from instructgpt.progress import show_progress
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -51,6 +55,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def find_chromium() -> str | None:
     """A Chromium on PATH."""
     return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_library() -> Iterator[None]:
+    """Undo what the command line switches on for its process: progress, and warnings as lines."""
+    yield
+    show_progress(False)
+    logger = logging.getLogger("instructgpt")
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 @pytest.fixture(scope="session")

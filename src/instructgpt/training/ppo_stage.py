@@ -56,8 +56,9 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
         config.sampling.max_slots,
         dtype=policy.dtype,
     )
-    longest = policy.context - config.sampling.max_new_tokens
-    prompts, prompt_ids = tokenize_prompts(load_prompts(config.prompts).records, renderer, longest)
+    prompts, prompt_ids = tokenize_prompts(
+        load_prompts(config.prompts).records, renderer, _longest_prompt(config, policy)
+    )
     documents = config.documents if config.ptx_coef > 0 else None
     trainer = PPOTrainer(
         config,
@@ -91,6 +92,11 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
     return _finish(trainer, run, world)
 
 
+def _longest_prompt(config: PPOConfig, policy: CausalLM) -> int:
+    room = policy.context - config.sampling.max_new_tokens
+    return min(room, config.max_prompt_tokens or room)
+
+
 def _finish(trainer: PPOTrainer, run: RunDir, world: World) -> dict[str, Any]:
     last = run.read_metrics()[-3:] if world.is_main else []
     summary: dict[str, Any] = {}
@@ -116,8 +122,9 @@ def _evaluation_sampler(
     """Answers to fixed prompts with score and KL, written to samples/ for whoever judges later."""
     assert config.prompts_eval is not None
     records = load_prompts(config.prompts_eval).records[: config.num_eval_prompts]
-    longest = policy.context - config.sampling.max_new_tokens
-    prompts, prompt_ids = tokenize_prompts(records, scorer.policy_renderer, longest)
+    prompts, prompt_ids = tokenize_prompts(
+        records, scorer.policy_renderer, _longest_prompt(config, policy)
+    )
 
     def sample(step: int, kl_coef: float) -> dict[str, float]:
         params = sampling_params(config.sampling, config.seed + 1)

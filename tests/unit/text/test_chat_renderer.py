@@ -181,19 +181,26 @@ STARTS_LATE = (
     ("template", "says"),
     [
         (None, "'some/model' has no chat template; choose one"),
-        (THINKING, "the chat template of 'some/model' renders a prompt that is not the beginning"),
         (STARTS_LATE, "marks an assistant turn that does not begin where"),
         (UNMARKED.replace("<|im_end|>", ""), "writes no end token"),
         (UNMARKED.replace("<|im_end|>", "<stop>"), "writes no end token"),
         ("{% for m in messages %}", "is not valid Jinja"),
     ],
-    ids=["none", "thinking", "late", "no-end", "unknown-end", "broken"],
+    ids=["none", "late", "no-end", "unknown-end", "broken"],
 )
 def test_templates_that_cannot_be_used_are_named(template, says):
     with pytest.raises(CheckpointError, match=says) as error:
         ChatRenderer(with_template(template))
     assert "\n" not in str(error.value)
     assert "choose" in str(error.value)
+
+
+def test_a_template_that_opens_a_thought_can_ask_but_not_be_trained_on():
+    renderer = ChatRenderer(with_template(THINKING))
+    assert renderer.decode(renderer.prompt_ids(DIALOGUE[:2])).endswith("<think>\n")
+    says = "the chat template of 'some/model' renders a prompt that is not the beginning"
+    with pytest.raises(CheckpointError, match=says):
+        renderer.dialogue_ids(DIALOGUE)
 
 
 def test_a_template_that_drops_earlier_answers_is_refused_on_such_a_dialogue():
