@@ -29,7 +29,7 @@ from instructgpt.training.examples import tokenize_demonstrations
 from instructgpt.training.sft import SFTTrainer
 
 # Fewer steps than this do not teach a handful of rows; many rows get their passes anyway.
-_MIN_STEPS = 120
+_MIN_STEPS = 300
 _MIN_EPOCHS = 3
 # Mean loss per token over the last pass at which the rows are known by heart.
 _LEARNED = 0.01
@@ -72,7 +72,7 @@ class InstructGPT:
     ) -> FitResult:
         """Supervised fine-tuning on instructions (Alpaca rows, messages, prompt/completion, ...).
 
-        Defaults are safe at any size: the learning rate falls with the model's width (5e-5 at
+        Defaults are safe at any size: the learning rate falls with the model's width (1e-4 at
         GPT-2's 768), and a few rows get enough passes to be learned, ending early once they are.
         Errors: DataError for no rows, a broken row, or rows that do not fit the model's context.
         """
@@ -93,7 +93,7 @@ class InstructGPT:
             epochs=epochs,
             batch_size=batch_size,
             seed=seed,
-            optim=OptimConfig(lr=lr or 5e-5 * 768 / width, warmup_steps=5),
+            optim=OptimConfig(lr=lr or 1e-4 * 768 / width, warmup_steps=5),
         )
         trainer = SFTTrainer(
             config,

@@ -16,7 +16,7 @@ class MicroworldConfig(Config):
     """People with facts."""
     unknown: int = Field(default=6, ge=1)
     """People who are asked about and never described."""
-    held_out: float = Field(default=0.15, ge=0, lt=0.5)
+    held_out: float = Field(default=0.15, gt=0, lt=0.5)
     """Share of facts and actions that no training prompt or demonstration touches."""
     documents: int = Field(default=40_000, gt=0)
     """Pretraining documents."""

@@ -17,7 +17,11 @@ from instructgpt.evaluation import report_tables as tables
 from instructgpt.evaluation.examples import read_examples
 from instructgpt.evaluation.lineage import lineage, lineage_svg
 from instructgpt.evaluation.plots import Chart
-from instructgpt.evaluation.report_json import report_json, reward_model_numbers
+from instructgpt.evaluation.report_json import (
+    labeler_agreement,
+    report_json,
+    reward_model_numbers,
+)
 from instructgpt.evaluation.report_names import model_label
 from instructgpt.evaluation.stage_runs import StageRun, of_stem, read_evaluation, read_stage_runs
 from instructgpt.storage.atomic import atomic_write
@@ -134,6 +138,7 @@ def _evaluation_context(
         ),
         "accuracy_tables": tables.group_tables(evaluation, "accuracy"),
         "ok_tables": tables.group_tables(evaluation, "ok"),
+        "components": tables.component_table(evaluation),
         "classes": tables.class_rows(evaluation),
         "texts": tables.text_rows(evaluation),
         "signatures": tables.signatures(evaluation),
@@ -153,13 +158,13 @@ def _reward_model_context(runs: Sequence[StageRun]) -> dict[str, Any] | None:
     if numbers["accuracy"] is not None:
         accuracy = tables.rate_text({**numbers, "value": numbers["accuracy"]})
     other = summary.get("other_labeler")
-    agreement = numbers["labeler_agreement"]
+    agreement = labeler_agreement(runs)
     return {
         "name": trained[-1].name,
         "chart": charts.reward_model_chart(runs),
         "facts": [
             ("Accuracy on held-out prompts", accuracy),
-            ("Labelers agree with each other", agreement and tables.percent(agreement)),
+            ("Labelers agree with each other", agreement and tables.rate_text(agreement)),
             (
                 "Accuracy on a labeler rule it never saw",
                 other and tables.rate_text({**other, "value": other["accuracy"]}),

@@ -180,6 +180,7 @@ def overoptimization_charts(curves: Mapping[str, Any]) -> list[Chart]:
                 _id("overoptimization", name),
                 [Series("gold score", kl, gold), Series("proxy: reward-model score", kl, proxy)],
                 title=f"Gold against proxy: {model_label(name)}",
+                note=_curve_note(curve),
                 xlabel="KL from the start (nats per answer)",
                 ylabel="gain over the start",
                 markers=True,
@@ -187,6 +188,17 @@ def overoptimization_charts(curves: Mapping[str, Any]) -> list[Chart]:
             )
         )
     return charts
+
+
+def _curve_note(curve: Mapping[str, Any]) -> str:
+    peak, fit = curve["peak"], curve["fit"]
+    if curve["overoptimized"]:
+        note = f"Gold peaks at KL {peak['kl']:.2f}, then falls while the proxy still rises."
+    else:
+        note = "Gold has not turned in the measured range."
+    if fit is not None and fit["peak_kl"] is not None and fit["r_squared"] is not None:
+        note += f" Gao et al.'s form: peak at KL {fit['peak_kl']:.3g}, R2 {fit['r_squared']:.2f}."
+    return note
 
 
 def learning_charts(runs: Sequence[StageRun]) -> list[Chart]:
@@ -256,7 +268,7 @@ def reward_model_chart(runs: Sequence[StageRun]) -> Chart | None:
         xlabel="share of pairs",
         note="95 % intervals; margin: |score difference|, least sure quarter first; "
         f"dashed: {dashed}.",
-        reference=0.5 if agreement is None else agreement,
+        reference=0.5 if agreement is None else agreement["value"],
         limits=(0.3, 1.0),
     )
 

@@ -34,23 +34,25 @@ def reward_model_numbers(runs: Sequence[StageRun]) -> dict[str, Any]:
     trained = of_stem(runs, "reward_model")
     summary = trained[-1].summary if trained else {}
     heldout = summary.get("heldout") or {}
+    agreement = labeler_agreement(runs)
     return {
         "accuracy": heldout.get("accuracy"),
         "low": heldout.get("low"),
         "high": heldout.get("high"),
-        "labeler_agreement": labeler_agreement(runs),
+        "labeler_agreement": None if agreement is None else agreement["value"],
         "demonstration_mean": summary.get("demonstration_mean"),
     }
 
 
-def labeler_agreement(runs: Sequence[StageRun]) -> float | None:
-    """Pairwise agreement in the last round of labels in which prompts were ranked twice."""
+def labeler_agreement(runs: Sequence[StageRun]) -> dict[str, Any] | None:
+    """Pairwise agreement in the last round of labels in which prompts were ranked twice.
+
+    `{value, low, high, n, ...}` as the `label` stage reports it; None when nobody ranked twice.
+    """
     for run in reversed(of_stem(runs, "label")):
-        found = run.summary.get("labeler_agreement")
-        if isinstance(found, Mapping):
-            found = found.get("value")
+        found: dict[str, Any] | None = run.summary.get("labeler_agreement")
         if found is not None:
-            return float(found)
+            return found
     return None
 
 

@@ -174,6 +174,30 @@ def group_tables(evaluation: Evaluation, measure: str) -> list[dict[str, Any]]:
     return tables
 
 
+def component_table(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Mean of every gold component, `sampled / greedy` per model: which faults are left."""
+    conditions = {n: evaluation["models"][n]["conditions"] for n in in_order(evaluation["models"])}
+    names = [n for n, found in conditions.items() if found["sampled"]["components"]]
+    if not names:
+        return None
+
+    def mean(name: str, condition: str, component: str) -> float | None:
+        found = (conditions[name].get(condition) or {}).get("components") or {}
+        return found.get(component)
+
+    rows = [
+        {
+            "name": component.replace("_", " "),
+            "cells": [
+                _pair(mean(n, "sampled", component), mean(n, "greedy", component), percent)
+                for n in names
+            ],
+        }
+        for component in conditions[names[0]]["sampled"]["components"]
+    ]
+    return {"models": [model_label(n) for n in names], "rows": rows}
+
+
 def class_rows(evaluation: Evaluation) -> list[dict[str, str]]:
     """Precision and recall of every class, per model and condition."""
     rows = []

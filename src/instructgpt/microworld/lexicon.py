@@ -60,7 +60,7 @@ def _names(pronoun_en: str, pronoun_zh: str, pairs: str) -> tuple[Name, ...]:
     return tuple(Name(en, zh, pronoun_en, pronoun_zh) for en, zh in words)
 
 
-# No two names share a Chinese character: with a small vocabulary such names become one token apart.
+# Names share hardly any Chinese character: each is a token, and shared ones make people alike.
 _WOMEN = _names(
     "she",
     "她",

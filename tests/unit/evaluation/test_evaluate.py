@@ -326,3 +326,29 @@ def test_a_context_without_room_is_refused_in_one_line(parts, tmp_path):
     config = settings(parts, sampling=SamplingConfig(max_new_tokens=512))
     with pytest.raises(ConfigError, match="leaves no room"):
         run_stage(tmp_path / "evaluate", config)
+
+
+def test_a_world_that_is_not_there_or_not_a_world_is_one_line(tmp_path):
+    with pytest.raises(DataError, match="cannot read the world"):
+        MicroworldGold(tmp_path)
+    (tmp_path / "world.json").write_text("{", "utf-8")
+    with pytest.raises(DataError, match="not JSON"):
+        MicroworldGold(tmp_path)
+    (tmp_path / "world.json").write_text("{}", "utf-8")
+    with pytest.raises(DataError, match="not a microworld"):
+        MicroworldGold(tmp_path / "world.json")
+
+
+def test_saying_that_one_does_not_know_is_a_class(parts):
+    """Stranger asked about: "I do not know." is right; about somebody known it is a false claim."""
+    gold = MicroworldGold(parts / "world")
+    prompts = load_prompts(parts / "world" / "prompts_eval.jsonl").records
+    stranger = next(p for p in prompts if p.meta["kind"] == "qa_unknown")
+    known = next(p for p in prompts if p.meta["kind"] == "qa")
+    text = {"en": "I do not know.", "zh": "我不知道。"}
+    said = gold.assess(stranger, text[stranger.meta["answer_language"]])
+    assert said.classes == {"says_unknown": (True, True)}
+    assert said.correct
+    assert gold.assess(known, text[known.meta["answer_language"]]).classes == {
+        "says_unknown": (True, False)
+    }

@@ -57,7 +57,7 @@ def test_written_by_hand():
 
 
 def test_pronouns_mean_the_person_named_before_if_they_fit():
-    first, second = read("Nora lives in Rome. She keeps a cat.")
+    _, second = read("Nora lives in Rome. She keeps a cat.")
     assert second.meaning == Fact("Nora", "pet", "cat")
     misfit = read("Nora lives in Rome. He keeps a cat.")[1]
     assert misfit.meaning.person not in WORLD.names
@@ -75,7 +75,13 @@ def test_languages_are_told_by_script():
 
 @pytest.mark.parametrize(
     "text",
-    ["Nora lives in Rom.", "lives in Rome.", "Nora Nora lives in Rome.", "<|end|>", "诺拉住在Rome。"],
+    [
+        "Nora lives in Rom.",
+        "lives in Rome.",
+        "Nora Nora lives in Rome.",
+        "<|end|>",
+        "诺拉住在Rome。",
+    ],
 )
 def test_near_misses_are_garbage(text):
     assert [statement.kind for statement in read(text)] == ["garbage"]

@@ -126,6 +126,41 @@ def test_markers_that_take_in_the_line_break_do_not_count_it():
     assert ChatRenderer(with_template(template)).dialogue_ids(DIALOGUE) == expected
 
 
+@pytest.mark.parametrize(
+    ("template", "prompt", "answers"),
+    [
+        (
+            # as Llama 2: instruction brackets, a space on either side of the answer
+            "{% for m in messages %}{% if m['role'] == 'user' %}"
+            "{{ '[INST] ' + m['content'].strip() + ' [/INST]' }}{% else %}"
+            "{{ ' ' + m['content'].strip() + ' ' + eos_token }}{% endif %}{% endfor %}",
+            "[INST] Hi? [/INST]",
+            [" Hello. <|im_end|>", " Bye. <|im_end|>"],
+        ),
+        (
+            # as Gemma: another name for the assistant, contents stripped
+            "{% for m in messages %}"
+            "{% set name = 'model' if m['role'] == 'assistant' else 'user' %}"
+            "{{ '<|im_start|>' + name + '\n' + m['content'] | trim + '<|im_end|>\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|im_start|>model\n' }}{% endif %}",
+            "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>model\n",
+            ["Hello.<|im_end|>", "Bye.<|im_end|>"],
+        ),
+    ],
+    ids=["llama2", "gemma"],
+)
+def test_templates_of_other_families(template, prompt, answers):
+    tokenizer = with_template(template)
+    renderer = ChatRenderer(tokenizer)
+    asked = [Message("user", " Hi? ")]
+    turns = [*asked, Message("assistant", "Hello."), *asked, Message("assistant", " Bye.\n")]
+    assert tokenizer.decode(renderer.prompt_ids(asked)) == prompt
+    ids, mask = renderer.dialogue_ids(turns)
+    assert counted(tokenizer, ids, mask) == answers
+    assert ids[: len(renderer.prompt_ids(turns[:3]))] == renderer.prompt_ids(turns[:3])
+    assert ids[-1] == renderer.stop_ids[0]
+
+
 def test_what_is_trained_on_is_chosen():
     tokenizer = make_tokenizer("chatml")
     renderer = ChatRenderer(tokenizer)
