@@ -20,7 +20,6 @@ from instructgpt.config.shared import OptimConfig
 from instructgpt.data.readers import parse_demonstrations
 from instructgpt.data.records import Demonstration, Message
 from instructgpt.distributed.world import World
-from instructgpt.errors import DataError
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.export import export_model
 from instructgpt.progress import progress
@@ -77,8 +76,6 @@ class InstructGPT:
         Errors: DataError for no rows, a broken row, or rows that do not fit the model's context.
         """
         records = parse_demonstrations(demonstrations)
-        if not records:
-            raise DataError("fit() got no demonstrations; give it at least one row")
         sequences = tokenize_demonstrations(
             records, self.session.renderer, "assistant", self.lm.context
         )

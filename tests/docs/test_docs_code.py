@@ -13,7 +13,12 @@ import pytest
 
 from instructgpt.config.load import flag_settings, split_flags
 from instructgpt.config.recipe import load_recipe
-from instructgpt.data.readers import load_demonstrations, load_documents, load_prompts, load_rankings
+from instructgpt.data.readers import (
+    load_demonstrations,
+    load_documents,
+    load_prompts,
+    load_rankings,
+)
 from instructgpt.errors import DataError
 from instructgpt.pipeline.plan import plan_recipe
 from instructgpt.pipeline.stages import STAGES
@@ -78,22 +83,20 @@ def _commands(docs) -> list[tuple[str, list[str]]]:
     ]
 
 
-def test_commands_have_known_verbs_and_settings(docs):
+def test_commands_have_known_verbs_and_settings(docs, tmp_path):
     commands = _commands(docs)
     assert len(commands) > 15
-    recipe = load_recipe(ROOT / "recipes" / "quickstart.yaml")
     for page, (verb, *arguments) in commands:
         stem = verb.replace("-", "_")
         if stem in STAGES:
-            flags = [f for f in split_flags(arguments) if f"--{f.key}" not in OWN_FLAGS - {"--help"}]
-            flags = [f for f in flags if f.key not in ("help", "print_config")]
+            flags = [f for f in split_flags(arguments) if f.written not in OWN_FLAGS]
             flag_settings(STAGES[stem].config_class(), flags)
         elif verb in ("run", "quickstart"):
-            rest = arguments[1:] if verb == "run" else arguments
+            name, *rest = arguments if verb == "run" else ["quickstart", *arguments]
             options = {a for a in rest if a.startswith("--")}
             assert options <= OWN_FLAGS, page
             overrides = [a for a in rest if "=" in a]
-            plan_recipe(recipe, ROOT / "runs" / "none", overrides)
+            plan_recipe(load_recipe(ROOT / "recipes" / f"{name}.yaml"), tmp_path, overrides)
         else:
             options = {a for a in arguments if a.startswith("--")}
             assert options <= TALK.get(verb, TALK["chat"]), page

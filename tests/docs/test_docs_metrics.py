@@ -52,7 +52,7 @@ def test_every_logged_metric_is_in_the_table(docs, logged):
 
 
 def test_every_metric_in_the_table_is_logged_or_named_in_the_trainers(docs, logged):
-    """What the tiny run does not reach, such as a reward score in SFT, is at least in the source."""
+    """What the tiny run does not reach, such as SFT's reward score, is at least in the source."""
     source = "\n".join(path.read_text(encoding="utf-8") for path in TRAINING.glob("*.py"))
     for stage, names in _documented(docs.page("docs/metrics.md")).items():
         for name in names - logged[stage]:

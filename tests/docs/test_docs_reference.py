@@ -13,7 +13,8 @@ GENERATOR = Path(__file__).parents[2] / "docs" / "generate_configuration.py"
 
 def test_the_configuration_page_is_up_to_date():
     spec = spec_from_file_location("generate_configuration", GENERATOR)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), (

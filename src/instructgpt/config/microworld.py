@@ -12,9 +12,9 @@ class MicroworldConfig(Config):
 
     seed: int = 0
     """Seed of the world and of every draw."""
-    people: int = Field(default=20, ge=4)
+    people: int = Field(default=16, ge=4)
     """People with facts."""
-    unknown: int = Field(default=6, ge=1)
+    unknown: int = Field(default=4, ge=1)
     """People who are asked about and never described."""
     held_out: float = Field(default=0.15, gt=0, lt=0.5)
     """Share of facts and actions that no training prompt or demonstration touches."""

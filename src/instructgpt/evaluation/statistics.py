@@ -25,14 +25,17 @@ def bootstrap_interval(
     For statistics without a simple formula, such as medians and quantiles. The same `seed` gives
     the same interval.
     """
+    sample = np.asarray(values, dtype=np.float64)
     groups = _groups(values, clusters)
     rng = np.random.default_rng(seed)
     draws = rng.integers(0, len(groups), size=(resamples, len(groups)))
-    estimates = [statistic(np.concatenate([groups[i] for i in row])) for row in draws]
+    if clusters is None:
+        estimates = [statistic(sample[row]) for row in draws]
+    else:
+        estimates = [statistic(sample[np.concatenate([groups[i] for i in row])]) for row in draws]
     tail = (1 - confidence) / 2
     low, high = np.quantile(estimates, [tail, 1 - tail])
-    value = statistic(np.asarray(values, dtype=np.float64))
-    return Interval(value, float(low), float(high), len(groups))
+    return Interval(statistic(sample), float(low), float(high), len(groups))
 
 
 def paired_difference(
@@ -46,11 +49,14 @@ def paired_difference(
     return mean_interval(differences, clusters, confidence)
 
 
-def _groups(values: Sequence[float], clusters: Sequence[Hashable] | None) -> list[Array]:
+def _groups(values: Sequence[float], clusters: Sequence[Hashable] | None) -> list[list[int]]:
+    """Places of the values of each cluster."""
     if len(values) == 0:
         raise ValueError("no values: an interval needs at least one")
     names = range(len(values)) if clusters is None else clusters
-    members: dict[Hashable, list[float]] = {}
-    for name, value in zip(names, values, strict=True):
-        members.setdefault(name, []).append(value)
-    return [np.asarray(group, dtype=np.float64) for group in members.values()]
+    if len(names) != len(values):
+        raise ValueError(f"{len(values)} values but {len(names)} cluster names")
+    members: dict[Hashable, list[int]] = {}
+    for place, name in enumerate(names):
+        members.setdefault(name, []).append(place)
+    return list(members.values())

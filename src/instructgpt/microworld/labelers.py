@@ -20,7 +20,7 @@ from instructgpt.microworld.gold import MAX_SCORE, PENALTIES, Gold, score_of
 
 # Measured on samples of the quickstart's SFT model: labelers agree on 73-77 % of the pairs that
 # neither of them ties, as the paper's did (section 3.4); docs/LOG.md has the calibration.
-NOISE = 0.75
+NOISE = 0.6
 TIE_WIDTH = 0.5
 # How much tastes differ: each weight is multiplied by exp(TASTE x standard normal).
 TASTE = 0.35

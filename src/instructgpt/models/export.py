@@ -11,6 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from instructgpt.models.card import model_card
 from instructgpt.models.quiet import quiet_transformers
 from instructgpt.storage.atomic import publish_directory
+from instructgpt.text.chat_template import ChatRenderer
 
 
 def export_model(
@@ -27,7 +28,7 @@ def export_model(
     with quiet_transformers(), publish_directory(destination) as folder:
         if model.can_generate():
             model.generation_config = GenerationConfig(
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=list(ChatRenderer(tokenizer).stop_ids),
                 pad_token_id=tokenizer.pad_token_id,
                 bos_token_id=tokenizer.bos_token_id,
             )

@@ -48,8 +48,10 @@ class CompletionScorer:
 
     def _token_sequence(self, prompt: Prompt, rollout: Rollout) -> TokenSequence:
         completion = list(rollout.completion_ids)
-        if not rollout.has_eos:
-            completion.append(self.renderer.stop_ids[0])
+        if rollout.has_eos:
+            completion.pop()
+        # Whichever stop token ended it: the reward model has only ever seen a turn's own end.
+        completion.append(self.renderer.stop_ids[0])
         mask = [False] * len(rollout.prompt_ids) + [True] * len(completion)
         return [*rollout.prompt_ids, *completion], mask
 

@@ -80,20 +80,20 @@ def _clustered_wins(rng, clusters=60, size=4, p=0.7, tie=0.0):
 
 
 def test_clustered_proportion_covers_and_the_naive_interval_does_not():
-    """95 % intervals over 1500 simulated sets; false alarm below 1e-6 at 0.93 for coverage 0.95.
+    """95 % intervals over 800 simulated sets; false alarm below 1e-6 at 0.93 for coverage 0.95.
 
     Win chance 0.7 per prompt on average, 4 correlated observations each.
     """
     rng = np.random.default_rng(1)
     hits = naive_hits = 0
-    for _ in range(1500):
+    for _ in range(800):
         wins, clusters = _clustered_wins(rng)
         found = proportion_interval(wins, clusters)
         naive = proportion_interval(wins)
         hits += found.low <= 0.7 <= found.high
         naive_hits += naive.low <= 0.7 <= naive.high
-    assert 0.93 <= hits / 1500 <= 0.98
-    assert naive_hits / 1500 < 0.85
+    assert 0.93 <= hits / 800 <= 0.98
+    assert naive_hits / 800 < 0.85
 
 
 @pytest.mark.parametrize(
@@ -102,24 +102,24 @@ def test_clustered_proportion_covers_and_the_naive_interval_does_not():
 def test_proportion_covers_with_ties_and_near_the_ends(p, tie, truth):
     rng = np.random.default_rng(2)
     hits = 0
-    for _ in range(1000):
+    for _ in range(600):
         wins = (rng.random(100) < p).astype(float)
         wins[rng.random(100) < tie] = 0.5
         found = proportion_interval(wins.tolist())
         hits += found.low <= truth <= found.high
-    assert hits / 1000 >= 0.925
+    assert hits / 600 >= 0.925
 
 
 def test_unequal_clusters_cover():
     rng = np.random.default_rng(3)
     hits = 0
-    for _ in range(1000):
+    for _ in range(600):
         sizes = rng.integers(1, 9, 80)
         chances = rng.beta(1.5, 1.5, 80)
         wins = [float(w) for p, s in zip(chances, sizes, strict=True) for w in rng.random(s) < p]
         found = proportion_interval(wins, np.repeat(np.arange(80), sizes).tolist())
         hits += found.low <= 0.5 <= found.high
-    assert 0.925 <= hits / 1000 <= 0.985
+    assert 0.925 <= hits / 600 <= 0.985
 
 
 def test_mean_interval_by_hand_and_by_coverage():
@@ -129,12 +129,12 @@ def test_mean_interval_by_hand_and_by_coverage():
     assert found.high - 2.5 == pytest.approx(1.959964 * 0.6454972, abs=1e-6)
     rng = np.random.default_rng(4)
     hits = 0
-    for _ in range(1000):
+    for _ in range(600):
         means = rng.normal(3.0, 2.0, 60)
         values = (means[:, None] + rng.normal(0.0, 0.5, (60, 3))).ravel().tolist()
         found = mean_interval(values, np.repeat(np.arange(60), 3).tolist())
         hits += found.low <= 3.0 <= found.high
-    assert 0.925 <= hits / 1000 <= 0.975
+    assert 0.925 <= hits / 600 <= 0.975
 
 
 def test_one_cluster_has_no_known_spread():
