@@ -118,7 +118,7 @@ def install_torch(index: str | None) -> None:
         if not pip("install", "--no-deps", "--index-url", index, torch):
             sys.exit(f"run.py: {index} has no {torch} for this machine, see above")
     elif works(PYTHON, "-m", "pip", "install", "--no-index", "--no-deps", torch):
-        say(f"installed {torch} from a local wheel")
+        say(f"{torch} is here: a local wheel, or installed before")
     elif sys.platform == "linux" and not has_nvidia_driver():
         say(f"installing {torch} for CPU from {CPU_TORCH_INDEX}")
         if not pip("install", "--no-deps", "--retries", "1", "--index-url", CPU_TORCH_INDEX, torch):

@@ -150,7 +150,9 @@ def test_metrics_are_those_of_the_completion_tokens() -> None:
     assert stats["kl"] == pytest.approx(kl / 4, rel=1e-4)
     assert stats["length"] == tokens / 4
     assert stats["eos_rate"] == 3 / 4
-    assert stats["score"] == pytest.approx((sum(SCORES) - 1.0) / 4)
+    assert stats["score"] == pytest.approx(sum(SCORES) / 4)
+    paid = stats["kl_coef"] * stats["kl"]
+    assert stats["reward"] + paid == pytest.approx((sum(SCORES) - 1.0) / 4)
 
 
 def looked_at(trainer: PPOTrainer) -> tuple[Experience, torch.Tensor]:
@@ -312,7 +314,8 @@ def test_a_missing_eos_costs_what_the_rule_says() -> None:
     }
     for rule, total in expected.items():
         stats = trainer_of(missing_eos=rule, missing_eos_value=0.75).step(0)
-        assert stats["score"] == pytest.approx(total / 4), rule
+        paid = stats["kl_coef"] * stats["kl"]
+        assert stats["reward"] + paid == pytest.approx(total / 4), rule
 
 
 def test_the_score_of_a_completion_does_not_depend_on_its_neighbours() -> None:

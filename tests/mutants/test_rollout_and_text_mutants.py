@@ -36,8 +36,8 @@ MUTANTS = {
     "n samples, one random stream": {
         "story": "best-of-n of n equal answers",
         "target": f"{ROLLOUT}.sampling:request_uniforms",
-        "old": "counter=[0, 0, 0, sample]",
-        "new": "counter=[0, 0, 0, 0]",
+        "old": "[0, 0, 0, sample]",
+        "new": "[0, 0, 0, 0]",
         "caught_by": f"{CHECKS}::test_samples_of_one_prompt_differ",
     },
     "one random number per completion": {

@@ -21,10 +21,10 @@ class LabelConfig(Config):
     """Prompts to answer."""
     num_prompts: int | None = Field(default=None, gt=0)
     """Use only the first this many prompts; default: all."""
-    k_min: int = Field(default=4, ge=2)
-    """Fewest completions per prompt (paper: 4)."""
-    k_max: int = Field(default=9, ge=2)
-    """Most completions per prompt (paper: 9)."""
+    k_min: int = Field(default=4, ge=2, le=9)
+    """Fewest completions sampled per prompt (paper: 4); identical ones count once."""
+    k_max: int = Field(default=9, ge=2, le=9)
+    """Most completions sampled per prompt (paper: 9)."""
     judge: Literal["simulated"] = "simulated"
     """Who ranks: the microworld's simulated labelers."""
     world: str | None = None

@@ -53,7 +53,7 @@ class PPOConfig(TrainConfig):
     epochs: int = Field(default=1, gt=0)
     """Passes over each batch (paper: 1; S, Z: 4)."""
     max_prompt_tokens: int | None = Field(default=None, gt=0)
-    """Longer prompts are dropped and counted (paper C: 1,000); default: what fits with an answer."""
+    """Longer prompts are dropped and counted (paper C: 1,000); default: what leaves room."""
     sampling: SamplingConfig = SamplingConfig()
     """Rollouts (paper: temperature 1)."""
     kl: KLConfig = KLConfig()

@@ -37,7 +37,7 @@ class OptimConfig(Config):
 
 
 class HardwareConfig(Config):
-    """Where and how the arithmetic runs; none of it changes what is computed."""
+    """Where and how the arithmetic runs; results differ by rounding only."""
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""

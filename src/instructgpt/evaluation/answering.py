@@ -9,7 +9,7 @@ from typing import Any
 from instructgpt.config.evaluate import BestOfNEntry, EvaluateConfig
 from instructgpt.data.records import Prompt
 from instructgpt.distributed.world import World
-from instructgpt.errors import ConfigError, EngineError
+from instructgpt.errors import EngineError
 from instructgpt.evaluation.answers import Answer
 from instructgpt.evaluation.best_of_n import best_of_n_kl
 from instructgpt.evaluation.conditions import (
@@ -31,6 +31,7 @@ from instructgpt.training.best_of_n import BestOfN, Candidates
 from instructgpt.training.completion_scorer import CompletionScorer
 from instructgpt.training.examples import tokenize_prompts
 from instructgpt.training.language_modeling import mean_nll, packed_rows
+from instructgpt.training.rollouts import longest_prompt
 from instructgpt.training.runner import PhaseClock
 
 Unknown = Sequence[float | None]
@@ -213,13 +214,7 @@ class Answering:
         return rendered
 
     def _longest_prompt(self, lm: CausalLM) -> int:
-        wanted = self.config.sampling.max_new_tokens
-        if wanted >= lm.context:
-            raise ConfigError(
-                f"sampling.max_new_tokens {wanted} leaves no room for a prompt in a context of "
-                f"{lm.context} tokens"
-            )
-        return lm.context - wanted
+        return longest_prompt(lm.context, self.config.sampling)
 
     def _load(self, source: str) -> CausalLM:
         hardware = self.config.hardware

@@ -26,7 +26,7 @@ from instructgpt.storage.label_store import LabelStore
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.examples import tokenize_prompts
-from instructgpt.training.rollouts import sampling_params
+from instructgpt.training.rollouts import longest_prompt, sampling_params
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def _sample(config: LabelConfig) -> list[Task]:
         lm = load_causal_lm(source, device=config.hardware.device, dtype=config.hardware.dtype)
         renderer = ChatRenderer(lm.tokenizer)
         prompts, prompt_ids = tokenize_prompts(
-            records, renderer, lm.context - config.sampling.max_new_tokens
+            records, renderer, longest_prompt(lm.context, config.sampling)
         )
         if len(prompts) != len(records):
             raise DataError(
@@ -144,12 +144,12 @@ def _rank(
     for judge in judges:
         store.add_labeler(judge.name, kind="simulated")
     with store.transaction():
-        for task in tasks:
+        for number, task in enumerate(tasks):
             first, second = rng.sample(range(len(judges)), 2)
             chosen = [judges[first]]
             if rng.random() < config.overlap:
                 chosen.append(judges[second])
-            ranked = [_submit(store, task, judge, rng) for judge in chosen]
+            ranked = [_submit(store, number, task, judge, rng) for judge in chosen]
             rankings.append(Ranking(task.prompt, task.completions, ranked[0], chosen[0].name))
             if len(ranked) == 2:
                 doubles.append((ranked[0], ranked[1]))
@@ -158,7 +158,7 @@ def _rank(
 
 
 def _submit(
-    store: LabelStore, task: Task, judge: RatingJudge, rng: random.Random
+    store: LabelStore, number: int, task: Task, judge: RatingJudge, rng: random.Random
 ) -> tuple[int, ...]:
     """Show the completions in random order, record ranks, ratings and flags in the task's order."""
     order = list(range(len(task.completions)))
@@ -178,7 +178,7 @@ def _submit(
         task_id,
         judge.name,
         ranks,
-        client_uuid=f"{task_id}-{judge.name}",
+        client_uuid=f"{number}-{judge.name}",
         ratings=[rating.likert for rating in ratings],
         flags={name: [rating.flags.get(name) for rating in ratings] for name in names},
         order=order,

@@ -32,6 +32,11 @@ def run(config: MicroworldConfig, run: RunDir) -> dict[str, Any]:
     atomic_write(run.path("world.json"), json.dumps(world.to_dict(), ensure_ascii=False, indent=1))
     drawing = Drawing(config, world)
     prompts = {"prompts_eval": drawing.evaluation_prompts(config.prompts_eval)}
+    references = [
+        demonstrate(world, prompt, drawing.rng("references"), flawed=0.0)
+        for prompt in prompts["prompts_eval"]
+    ]
+    write_jsonl(run.path("references_eval.jsonl"), (d.to_dict() for d in references))
     valid = drawing.demonstrations("valid", config.demonstrations_valid, distinct=True)
     train = drawing.demonstrations("train", config.demonstrations, distinct=False)
     prompts["prompts_rank"] = drawing.training_prompts("rank", config.prompts_rank)
@@ -68,7 +73,7 @@ class Drawing:
 
     def evaluation_prompts(self, count: int) -> list[Prompt]:
         """Distinct prompts, a quarter from each of seen/held-out phrasing x seen/held-out fact."""
-        rng = self._rng("eval")
+        rng = self.rng("eval")
         strata = [(phrasing, fact) for phrasing in (False, True) for fact in (False, True)]
         prompts: list[Prompt] = []
         for tries in range(count * _PATIENCE):
@@ -86,7 +91,7 @@ class Drawing:
 
     def demonstrations(self, name: str, count: int, *, distinct: bool) -> list[Demonstration]:
         """Demonstrations of prompts outside the reserved ones; distinct ones become reserved."""
-        rng = self._rng(name)
+        rng = self.rng(name)
         found: list[Demonstration] = []
         for prompt in self._fresh(rng, count):
             if distinct and prompt.key in self.reserved:
@@ -102,7 +107,7 @@ class Drawing:
         """Prompts outside the reserved ones, each at most once while there are new ones."""
         seen: set[str] = set()
         found: list[Prompt] = []
-        for prompt in self._fresh(self._rng(name), count * 4):
+        for prompt in self._fresh(self.rng(name), count * 4):
             if prompt.key not in seen:
                 seen.add(prompt.key)
                 found.append(prompt)
@@ -119,5 +124,6 @@ class Drawing:
                 continue
             yield prompt
 
-    def _rng(self, name: str) -> random.Random:
+    def rng(self, name: str) -> random.Random:
+        """The random stream called `name`."""
         return random.Random(f"{self.config.seed}:{name}")

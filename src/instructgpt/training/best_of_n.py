@@ -18,7 +18,7 @@ from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.completion_scorer import CompletionScorer
 from instructgpt.training.examples import tokenize_prompts
-from instructgpt.training.rollouts import sampling_params
+from instructgpt.training.rollouts import longest_prompt, sampling_params
 
 
 class Candidates(NamedTuple):
@@ -68,7 +68,7 @@ def run(config: BestOfNConfig, run: RunDir) -> dict[str, Any]:
         lm, reward_model, config.n, config.sampling.max_slots, hardware.tokens_per_microbatch
     )
     records = load_prompts(config.prompts).records[: config.num_prompts]
-    longest = lm.context - config.sampling.max_new_tokens
+    longest = longest_prompt(lm.context, config.sampling)
     prompts, prompt_ids = tokenize_prompts(records, sampler.renderer, longest)
     candidates = sampler(prompts, prompt_ids, sampling_params(config.sampling, config.seed))
     rows = []

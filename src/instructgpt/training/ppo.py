@@ -92,8 +92,9 @@ class PPOTrainer:
         batch = Experience.from_rollouts(rollouts, self.policy.pad_id, self.policy.device)
         # 2. Look at them once through every model, without gradients.
         with self.clock.phase("score"), torch.no_grad():
+            raw_score_B = torch.tensor(self.score(indices, rollouts), device=self.policy.device)
             batch.score_B = apply_missing_eos(
-                torch.tensor(self.score(indices, rollouts), device=self.policy.device),
+                raw_score_B,
                 batch.has_eos_B,
                 self.config.missing_eos,
                 self._missing_eos_value(),
@@ -106,7 +107,7 @@ class PPOTrainer:
         with self.clock.phase("update"):
             stats = self._optimise(batch, step)
         # 5. Adapt beta. The engine reads the live weights: nothing to hand over.
-        metrics = self._metrics(batch, kl_BT)
+        metrics = self._metrics(batch, kl_BT, float(raw_score_B.mean()))
         self.kl.update(metrics["kl"], num_episodes=batch.size)
         self.clock.tokens += int(batch.tokens.lengths_B.sum())
         return {**metrics, **stats}
@@ -256,16 +257,16 @@ class PPOTrainer:
             metric="ptx_nll",
         )
 
-    def _metrics(self, batch: Experience, kl_BT: Tensor) -> dict[str, float]:
+    def _metrics(self, batch: Experience, kl_BT: Tensor, score: float) -> dict[str, float]:
         mask_BT = batch.tokens.mask_BT
         kl = sequence_kl(batch.old_logprobs_BT, batch.ref_logprobs_BT, mask_BT, batch.size)
         gap_BT = (batch.rollout_logprobs_BT - batch.old_logprobs_BT).abs()
-        score = batch.score_B.mean()
         return {
-            "score": float(score),
+            "score": score,
             "kl": float(kl),
             "kl_coef": self.kl.coef,
-            "reward": float(score - self.kl.coef * kl),
+            # what PPO maximises: the rule for missing EOS applied, the KL penalty paid
+            "reward": float(batch.score_B.mean() - self.kl.coef * kl),
             "entropy": float(masked_mean(batch.entropy_BT, mask_BT)),
             "length": float(mask_BT.sum() / batch.size),
             "eos_rate": float(batch.has_eos_B.float().mean()),
@@ -310,7 +311,7 @@ class PPOTrainer:
 def _combine(history: Sequence[dict[str, float]]) -> dict[str, float]:
     """Means over the updates of an iteration; maxima for `*_max`; the first's group norms."""
     combined: dict[str, float] = {}
-    for name in history[-1]:
-        values = [stats[name] for stats in history]
+    for name in history[0]:
+        values = [stats[name] for stats in history if name in stats]
         combined[name] = max(values) if name.endswith("_max") else sum(values) / len(values)
     return combined

@@ -29,7 +29,7 @@ from instructgpt.training.examples import tokenize_prompts
 from instructgpt.training.finish import finish_model
 from instructgpt.training.language_modeling import packed_rows
 from instructgpt.training.ppo import PPOTrainer
-from instructgpt.training.rollouts import sampling_params
+from instructgpt.training.rollouts import longest_prompt, sampling_params
 from instructgpt.training.runner import drive
 
 
@@ -93,7 +93,7 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
 
 
 def _longest_prompt(config: PPOConfig, policy: CausalLM) -> int:
-    room = policy.context - config.sampling.max_new_tokens
+    room = longest_prompt(policy.context, config.sampling)
     return min(room, config.max_prompt_tokens or room)
 
 

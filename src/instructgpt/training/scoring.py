@@ -31,6 +31,8 @@ def score_sequences(
     Errors: DataError for a sequence longer than the reward model's context.
     """
     world = world or World()
+    if not sequences:
+        raise DataError("there is nothing to score: every prompt or ranking was left out")
     longest = max(len(ids) for ids, _ in sequences)
     if longest > reward_model.context:
         raise DataError(

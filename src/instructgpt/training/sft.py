@@ -25,7 +25,7 @@ from instructgpt.training.language_modeling import (
     packed_rows,
 )
 from instructgpt.training.optimizer import Optimizer, lr_factor
-from instructgpt.training.rollouts import sampling_params
+from instructgpt.training.rollouts import longest_prompt, sampling_params
 from instructgpt.training.runner import PhaseClock, drive
 from instructgpt.training.scoring import score_texts
 from instructgpt.training.update import Update
@@ -88,7 +88,9 @@ def _reward_scorer(config: SFTConfig, lm: CausalLM, renderer: ChatRenderer) -> C
     else:
         assert config.demonstrations_valid is not None
         prompts = [d.prompt for d in load_demonstrations(config.demonstrations_valid).records]
-    prompts, prompt_ids = tokenize_prompts(prompts, renderer, lm.context - 1)
+    prompts, prompt_ids = tokenize_prompts(
+        prompts, renderer, longest_prompt(lm.context, config.sampling)
+    )
     engine = Engine(
         lm.model, renderer.stop_ids, lm.pad_id, config.sampling.max_slots, dtype=lm.dtype
     )
