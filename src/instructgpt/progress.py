@@ -55,8 +55,9 @@ def progress(name: str, total: int | None, unit: str = "it", start: int = 0) -> 
 
 
 def format_numbers(numbers: dict[str, float]) -> str:
-    """`loss 1.234  lr 1e-05`: four significant digits each."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+    """`loss 1.234  lr 1e-05  rows 12345`: four significant digits each, counts in full."""
+    shown = {k: f"{v:,}" if isinstance(v, int) else f"{v:.4g}" for k, v in numbers.items()}
+    return "  ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def format_seconds(seconds: float) -> str:

@@ -79,4 +79,5 @@ def test_formats() -> None:
         "59:59",
         "1:01:01",
     ]
-    assert format_numbers({"a": 1.0, "b": 0.000123456}) == "a 1  b 0.0001235"
+    numbers = {"a": 1.0, "b": 0.000123456, "c": 123456}
+    assert format_numbers(numbers) == "a 1  b 0.0001235  c 123,456"

@@ -38,6 +38,15 @@ def test_no_prompt_is_read_while_enough_are_ready() -> None:
     assert scheduler.live == [2, 1]
 
 
+def test_exactly_enough_ready_is_enough() -> None:
+    scheduler = Scheduler([5] * 2, n=3, max_slots=3, prefill_tokens=5)
+    assert scheduler.next_prompts() == [0]
+    scheduler.make_ready([0, 1, 2])
+    assert scheduler.next_prompts() == []
+    scheduler.settle()
+    assert scheduler.next_prompts() == []
+
+
 def test_gaps_are_filled_by_the_last_rows_when_nothing_waits() -> None:
     scheduler = Scheduler([1], n=6, max_slots=6, prefill_tokens=8)
     scheduler.next_prompts()
