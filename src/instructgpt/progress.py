@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 PLAIN_INTERVAL_SECONDS = 10.0
+# PPO has two dozen metrics; all of them are in metrics.jsonl.
+_NUMBERS_SHOWN = 6
 _shown = False
 
 
@@ -67,6 +69,10 @@ def format_seconds(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def _first(numbers: dict[str, float]) -> dict[str, float]:
+    return dict(list(numbers.items())[:_NUMBERS_SHOWN])
+
+
 class _SilentBar:
     def advance(self, n: int = 1, **numbers: float) -> None:
         pass
@@ -106,7 +112,7 @@ class _PlainBar:
         else:
             parts.append(f"{format_seconds(elapsed)} passed")
         if self.numbers:
-            parts.append(format_numbers(self.numbers))
+            parts.append(format_numbers(_first(self.numbers)))
         sys.stderr.write("  ".join(parts) + "\n")
         sys.stderr.flush()
 
@@ -122,7 +128,7 @@ class _RichBar:
 
     def note(self, **numbers: float) -> None:
         self.numbers.update(numbers)
-        self.columns.update(self.task, note=format_numbers(self.numbers))
+        self.columns.update(self.task, note=format_numbers(_first(self.numbers)))
 
 
 def _rich_columns(unit: str) -> RichProgress:

@@ -51,6 +51,15 @@ def test_lines_come_at_intervals_with_the_time_left(
     assert lines[0] == "fit 5/12 it  0.25 it/s  0:28 left"
 
 
+def test_only_the_first_six_numbers_are_shown(
+    shown: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("ppo", 1) as bar:
+        bar.advance(1, **{f"metric_{i}": float(i) for i in range(9)})
+    line = capsys.readouterr().err
+    assert line.endswith("metric_4 4  metric_5 5\n")
+
+
 def test_nothing_done_prints_nothing(shown: None, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("fit", 3, start=3):
         pass

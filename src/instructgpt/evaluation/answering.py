@@ -20,7 +20,6 @@ from instructgpt.evaluation.conditions import (
 )
 from instructgpt.evaluation.curves import best_of_n_curve
 from instructgpt.evaluation.gold import GoldJudge
-from instructgpt.evaluation.sequence_kl import sequence_log_ratios
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import freeze, load_causal_lm, load_reward_model
 from instructgpt.models.scalar_model import ScalarModel
@@ -33,6 +32,7 @@ from instructgpt.training.examples import tokenize_prompts
 from instructgpt.training.language_modeling import mean_nll, packed_rows
 from instructgpt.training.rollouts import longest_prompt
 from instructgpt.training.runner import PhaseClock
+from instructgpt.training.sequence_kl import sequence_log_ratios
 
 Unknown = Sequence[float | None]
 

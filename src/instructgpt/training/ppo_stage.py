@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from instructgpt.config.ppo import PPOConfig
 from instructgpt.data.jsonl import write_jsonl
 from instructgpt.data.readers import load_prompts
 from instructgpt.data.records import Prompt
 from instructgpt.distributed.world import World
-from instructgpt.models.batch import TokenBatch, token_budget_batches
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import (
     copy_scalar_model,
@@ -31,6 +28,7 @@ from instructgpt.training.language_modeling import packed_rows
 from instructgpt.training.ppo import PPOTrainer
 from instructgpt.training.rollouts import longest_prompt, sampling_params
 from instructgpt.training.runner import drive
+from instructgpt.training.sequence_kl import sequence_log_ratios
 
 
 def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
@@ -130,7 +128,14 @@ def _evaluation_sampler(
         params = sampling_params(config.sampling, config.seed + 1)
         rollouts = [r[0] for r in engine.generate(prompt_ids, params)]
         scores = scorer(prompts, rollouts)
-        kls = _sequence_kls(config, policy, reference, rollouts)
+        kls = sequence_log_ratios(
+            policy,
+            reference,
+            rollouts,
+            config.sampling.temperature,
+            max_tokens=config.hardware.tokens_per_microbatch,
+            world=world,
+        )
         if world.is_main:
             path = run.path("samples", f"step-{step:08d}.jsonl")
             write_jsonl(path, _sample_rows(prompts, rollouts, scores, kls, scorer))
@@ -141,27 +146,6 @@ def _evaluation_sampler(
         }
 
     return sample
-
-
-@torch.no_grad()
-def _sequence_kls(
-    config: PPOConfig, policy: CausalLM, reference: CausalLM, rollouts: list[Rollout]
-) -> list[float]:
-    """Sum over tokens of log pi - log pi_ref for each rollout."""
-    temperature = config.sampling.temperature
-    lengths = [len(r.prompt_ids) + len(r.completion_ids) for r in rollouts]
-    kls = [0.0] * len(rollouts)
-    for group in token_budget_batches(lengths, config.hardware.tokens_per_microbatch):
-        batch = TokenBatch.from_completions(
-            [rollouts[i].prompt_ids for i in group],
-            [rollouts[i].completion_ids for i in group],
-            policy.pad_id,
-            policy.device,
-        )
-        gap_BT = policy.logprobs(batch, temperature) - reference.logprobs(batch, temperature)
-        for index, kl in zip(group, gap_BT.sum(dim=1).tolist(), strict=True):
-            kls[index] = kl
-    return kls
 
 
 def _sample_rows(

@@ -23,7 +23,6 @@ from instructgpt.errors import ConfigError, DataError
 from instructgpt.evaluation import answering, evaluate
 from instructgpt.evaluation.conditions import Condition
 from instructgpt.evaluation.gold import MicroworldGold
-from instructgpt.evaluation.sequence_kl import sequence_log_ratios
 from instructgpt.microworld import stage as microworld_stage
 from instructgpt.models.create import create_causal_lm
 from instructgpt.models.export import export_model
@@ -32,6 +31,7 @@ from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import SamplingParams
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.tokenizer import train_bpe
+from instructgpt.training.sequence_kl import sequence_log_ratios
 
 NUM_PROMPTS = 8
 FACTS: dict[str, Any] = {
