@@ -46,7 +46,10 @@ def test_weights_agree(runs, stage):
 @pytest.mark.parametrize("stage", ["base", "sft", "reward_model", "dpo", "ppo", "ppo_ptx"])
 def test_metrics_agree(runs, stage):
     one, two = (
-        [json.loads(line) for line in (root / stage / "metrics.jsonl").open(encoding="utf-8")]
+        [
+            json.loads(line)
+            for line in (root / stage / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         for root in runs
     )
     assert len(one) == len(two)
