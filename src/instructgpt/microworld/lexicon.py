@@ -71,7 +71,7 @@ _MEN = _names(
     "he",
     "他",
     "Hugo/雨果 Ben/班恩 Carl/卡尔 Ivan/伊万 Tom/托宾 Bob/鲍勃 Jack/杰克 Leo/里奥 "
-    "Adam/亚当 David/大卫 Frank/弗克 Henry/亨利 Max/迈斯 Nick/尼恺 Peter/彼得 Sam/塞姆",
+    "Adam/亚当 David/大卫 Frank/弗奇 Henry/亨利 Max/迈斯 Nick/尼恺 Peter/彼得 Sam/塞姆",
 )
 NAMES: tuple[Name, ...] = tuple(name for pair in zip(_WOMEN, _MEN, strict=True) for name in pair)
 
