@@ -17,7 +17,7 @@ _HEADING = re.compile(r"^(#{1,6}) (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _SPAN = re.compile(r"`([^`\n]+)`")
 # Pages with one language only: records of decisions, the log, and what a command writes.
-_ONE_LANGUAGE = ("configuration.md", "LOG.md", "results.md")
+_ONE_LANGUAGE = ("configuration.md", "LOG.md")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-# Written by a command at the end of a session, not by hand.
 HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
