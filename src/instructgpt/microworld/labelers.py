@@ -18,9 +18,9 @@ from instructgpt.data.records import Prompt
 from instructgpt.judging.protocol import Rating
 from instructgpt.microworld.gold import MAX_SCORE, PENALTIES, Gold, score_of
 
-# Two labelers agree on 0.80 of the pairs that neither ties, on samples of the quickstart's SFT model
-# (docs/results.md); the paper's agreed on 0.73 (section 3.4). The figure rises with that model's
-# quality: 0.69 at noise 0.75 on a weaker one (docs/LOG.md).
+# Two labelers agree on 0.80 of the pairs that neither ties, on samples of the quickstart's SFT
+# model (docs/results.md); the paper's agreed on 0.73 (section 3.4). The figure rises with that
+# model's quality: 0.69 at noise 0.75 on a weaker one (docs/LOG.md).
 NOISE = 0.6
 TIE_WIDTH = 0.5
 # How much tastes differ: each weight is multiplied by exp(TASTE x standard normal).
