@@ -22,7 +22,7 @@ class ForwardPass:
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None) -> None:
         self.model = model
-        self._dtype = dtype
+        self.dtype = dtype
         self._arguments = frozenset(inspect.signature(model.forward).parameters)
 
     @property
@@ -67,10 +67,10 @@ class ForwardPass:
             self.model.eval()
         try:
             with torch.inference_mode():
-                if self._dtype is None:
+                if self.dtype is None:
                     yield
                 else:
-                    with autocast(self.device, self._dtype):
+                    with autocast(self.device, self.dtype):
                         yield
         finally:
             for module in training:

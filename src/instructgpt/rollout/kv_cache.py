@@ -25,12 +25,15 @@ class PromptBlock:
     values: Tensor
 
     @classmethod
-    def from_cache(cls, cache: DynamicCache) -> PromptBlock:
-        """What a forward pass left in `cache`; every layer must hold the same shapes."""
-        return cls(
-            torch.stack([layer.keys.transpose(1, 2) for layer in cache.layers]),
-            torch.stack([layer.values.transpose(1, 2) for layer in cache.layers]),
-        )
+    def from_cache(cls, cache: DynamicCache, dtype: torch.dtype | None = None) -> PromptBlock:
+        """What a forward pass left in `cache`; every layer must hold the same shapes.
+
+        dtype: keep them in it. Under autocast that is the computing dtype: rotary embeddings leave
+        keys in float32 beside bfloat16 values, and attention would round both at every step.
+        """
+        keys = torch.stack([layer.keys.transpose(1, 2) for layer in cache.layers])
+        values = torch.stack([layer.values.transpose(1, 2) for layer in cache.layers])
+        return cls(keys, values) if dtype is None else cls(keys.to(dtype), values.to(dtype))
 
 
 class SlotLayer(CacheLayerMixin):
@@ -53,8 +56,10 @@ class SlotLayer(CacheLayerMixin):
     ) -> tuple[Tensor, Tensor]:
         """Take [N, H, 1, D], give [N, H, W, D], both in the cache's current step."""
         cache = self._cache
-        self._flat_keys.index_copy_(0, cache.write_index_N, key_states.squeeze(2))
-        self._flat_values.index_copy_(0, cache.write_index_N, value_states.squeeze(2))
+        keys_NHD = key_states.squeeze(2).to(self.keys.dtype)
+        values_NHD = value_states.squeeze(2).to(self.values.dtype)
+        self._flat_keys.index_copy_(0, cache.write_index_N, keys_NHD)
+        self._flat_values.index_copy_(0, cache.write_index_N, values_NHD)
         rows, width = cache.rows, cache.width
         return (
             self.keys[:rows, :width].transpose(1, 2),

@@ -68,7 +68,7 @@ class SlotDecoder:
             past_key_values=cache,
             use_cache=True,
         )
-        return logits_BV, PromptBlock.from_cache(cache)
+        return logits_BV, PromptBlock.from_cache(cache, self.forward.dtype)
 
     def advance(self, cache: SlotCache, ids_N: Tensor, positions_N: Tensor, width: int) -> Tensor:
         """Logits NV after feeding row i the token `ids_N[i]` at `positions_N[i]` < `width`."""

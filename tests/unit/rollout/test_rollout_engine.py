@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from instructgpt.errors import EngineError
 from instructgpt.rollout.engine import Engine
@@ -192,3 +192,19 @@ def test_bfloat16_stays_close_to_float32(model: GPT2LMHeadModel, how: str) -> No
         assert got.completion_ids == expected.completion_ids
         assert got.logprobs == pytest.approx(expected.logprobs, abs=0.1)
     assert engine._slots._idle_cache._keys.dtype == torch.bfloat16
+
+
+def test_rotary_positions_under_autocast_keep_the_fast_way(tiny_model: LlamaForCausalLM) -> None:
+    """Rotary embeddings leave float32 keys beside bfloat16 values; the cache once refused them.
+
+    The engine then fell to the slow decoder on every CPU with bfloat16, with a warning only.
+    """
+    params = SamplingParams(max_new_tokens=6, temperature=0.0)
+    prompts = [[5, 6, 7], [8], [2, 3]]
+    engine = Engine(tiny_model, [2], 0, max_slots=2, dtype=torch.bfloat16)
+    exact = Engine(tiny_model, [2], 0, max_slots=2).generate(prompts, params)
+    for (got,), (expected,) in zip(engine.generate(prompts, params), exact, strict=True):
+        assert got.logprobs[0] == pytest.approx(expected.logprobs[0], abs=0.1)
+    assert engine._obstacles == {"slots": None}
+    cache = engine._slots._idle_cache
+    assert cache._keys.dtype == cache._values.dtype == torch.bfloat16
