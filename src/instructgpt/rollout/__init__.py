@@ -2,6 +2,7 @@
 
 types            SamplingParams in, Rollout out, EngineStats for the time table
 engine           Engine: the one way to generate, for training, evaluation and serving
+live_batch       LiveBatch: requests that come and go while others run, for servers
 slow_engine      SlowEngine: the same answers by full forward passes, the oracle of the tests
 requests         what is asked, checked once; completions: when a completion ends
 sampling         random numbers that belong to a request, inverse CDF for a whole batch

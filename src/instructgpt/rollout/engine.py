@@ -59,7 +59,7 @@ class BaseEngine(ABC):
         self.eos_ids = tuple(eos_ids)
         self.max_context = limit if max_context is None else max_context
         self.stats = EngineStats()
-        self._forward = ForwardPass(model, dtype)
+        self.forward = ForwardPass(model, dtype)
 
     def generate(
         self,
@@ -79,13 +79,13 @@ class BaseEngine(ABC):
         Errors: EngineError, before any work, for a prompt that is empty, does not fit the context
         or holds unknown ids; EngineError when the model's logits are not finite.
         """
-        requests = self._check(prompts, params, n, keys)
+        requests = self.check(prompts, params, n, keys)
         completions = Completions(requests, self.eos_ids)
         self.stats = EngineStats()
         chosen: list[list[int]] = []
         logprobs: list[Tensor] = []
         finished = 0
-        with self._forward.ready():
+        with self.forward.ready():
             for step in self._steps(requests, completions, self.stats):
                 chosen.append(step.sequences)
                 logprobs.append(step.logprobs)
@@ -104,7 +104,7 @@ class BaseEngine(ABC):
         The tokens are those of ``generate([prompt_ids], params, keys=[key])``. Errors as there,
         raised at once. Several streams may be open at the same time.
         """
-        requests = self._check([prompt_ids], params, 1, [key])
+        requests = self.check([prompt_ids], params, 1, [key])
         return self._stream(requests)
 
     def _stream(self, requests: Requests) -> Iterator[tuple[int, float]]:
@@ -113,32 +113,35 @@ class BaseEngine(ABC):
         while True:
             # Entered anew for every token: whoever consumes the stream must not find itself in
             # inference mode between two of them.
-            with self._forward.ready():
+            with self.forward.ready():
                 step = next(steps, None)
                 if step is None:
                     return
                 logprob = float(step.logprobs)
             stats.generated_tokens += 1
-            _check_finite(logprob, 0)
+            check_finite(logprob, 0)
             yield step.tokens[0], logprob
 
-    def _check(
+    def check(
         self,
         prompts: Sequence[Sequence[int]],
         params: SamplingParams,
         n: int,
         keys: Sequence[int] | None,
+        top: int | None = None,
     ) -> Requests:
-        return check_requests(prompts, params, n, keys, self.max_context, self._forward.vocab_size)
+        """The arguments of a call as `Requests`. Errors: EngineError as of `generate`."""
+        vocab_size = self.forward.vocab_size
+        return check_requests(prompts, params, n, keys, self.max_context, vocab_size, top)
 
     def _steps(
         self, requests: Requests, completions: Completions, stats: EngineStats
     ) -> Iterator[Step]:
         if requests.prompts:
-            yield from self._decoder(requests.longest).steps(requests, completions, stats)
+            yield from self.decoder(requests.longest).steps(requests, completions, stats)
 
     @abstractmethod
-    def _decoder(self, longest: int) -> Decoder:
+    def decoder(self, longest: int) -> Decoder:
         """How to run sequences of up to `longest` tokens; called in the forward pass's context."""
 
 
@@ -163,25 +166,25 @@ class Engine(BaseEngine):
         super().__init__(model, eos_ids, max_context=max_context, dtype=dtype)
         if max_slots < 1:
             raise EngineError(f"max_slots is {max_slots}; at least one sequence must fit")
-        if not 0 <= pad_id < self._forward.vocab_size:
+        if not 0 <= pad_id < self.forward.vocab_size:
             raise EngineError(
-                f"pad_id is {pad_id}, outside the vocabulary of {self._forward.vocab_size}"
+                f"pad_id is {pad_id}, outside the vocabulary of {self.forward.vocab_size}"
             )
-        self._slots = SlotDecoder(self._forward, pad_id, max_slots)
-        self._lockstep = LockstepDecoder(self._forward, max_slots)
-        self._plain = PlainDecoder(self._forward)
+        self._slots = SlotDecoder(self.forward, pad_id, max_slots)
+        self._lockstep = LockstepDecoder(self.forward, max_slots)
+        self._plain = PlainDecoder(self.forward)
         self._obstacles: dict[str, str | None] = {}
         self._warned = False
 
-    def _decoder(self, longest: int) -> Decoder:
-        window = attention_window(self._forward)
+    def decoder(self, longest: int) -> Decoder:
+        window = attention_window(self.forward)
         if window is not None and longest > window:
             obstacle = f"sequences of {longest} tokens exceed its attention window of {window}"
         else:
             obstacle = self._known("slots", lambda: slot_obstacle(self._slots))
         if obstacle is None:
             return self._slots
-        second = self._known("lockstep", lambda: lockstep_obstacle(self._lockstep, self._forward))
+        second = self._known("lockstep", lambda: lockstep_obstacle(self._lockstep, self.forward))
         if second is None:
             self._warn(f"in batches of prompts of equal length: {obstacle}")
             return self._lockstep
@@ -218,7 +221,7 @@ def _rollouts(
         prompt = sequence // requests.n
         if reason is None:
             raise RuntimeError(f"sequence {sequence} was left unfinished")
-        _check_finite(sum(logprobs[sequence]), prompt)
+        check_finite(sum(logprobs[sequence]), prompt)
         rollouts[prompt].append(
             Rollout(
                 requests.prompts[prompt],
@@ -230,7 +233,8 @@ def _rollouts(
     return rollouts
 
 
-def _check_finite(logprob: float, prompt: int) -> None:
+def check_finite(logprob: float, prompt: int) -> None:
+    """Errors: EngineError for log-probs that are not numbers: nothing sampled from them counts."""
     if not math.isfinite(logprob):
         raise EngineError(
             f"the model's logits for prompt {prompt} are not finite: its weights are broken"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
@@ -34,7 +35,7 @@ class LockstepDecoder:
         self, requests: Requests, completions: Completions, stats: EngineStats
     ) -> Iterator[Step]:
         """Run all requests; every step's tokens are recorded in `completions`, then yielded."""
-        uniforms = draw_uniforms(requests, self._forward.device)
+        uniforms = draw_uniforms(requests)
         for sequences in self._batches(requests):
             yield from self._run_batch(sequences, requests, uniforms, completions, stats)
 
@@ -75,7 +76,7 @@ class LockstepDecoder:
         self,
         sequences: list[int],
         requests: Requests,
-        uniforms: Tensor | None,
+        uniforms: np.ndarray | None,
         completions: Completions,
         stats: EngineStats,
     ) -> Iterator[Step]:
@@ -90,7 +91,10 @@ class LockstepDecoder:
         count = 0
         while True:
             started = time.perf_counter()
-            uniforms_N1 = None if uniforms is None else uniforms[sequences, count][:, None]
+            uniforms_N1 = None
+            if uniforms is not None:
+                picked = torch.from_numpy(uniforms[sequences, count])
+                uniforms_N1 = picked[:, None].to(logits_NV.device)
             ids_N1, logprobs_N1 = choose_tokens(logits_NV, uniforms_N1, requests.params)
             ids = ids_N1.flatten().tolist()
             ended = set(completions.record(sequences, ids))

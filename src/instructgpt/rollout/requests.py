@@ -18,7 +18,8 @@ class Requests:
     """Valid prompts, `n` samples each.
 
     keys: one integer per prompt, the prompt's share of the randomness. room: the most tokens that
-    each prompt's completions may have, from max_new_tokens and the context limit.
+    each prompt's completions may have, from max_new_tokens and the context limit. top: how many
+    likely tokens are wanted with every chosen one; None when the model's log-probs are not wanted.
     """
 
     prompts: list[tuple[int, ...]]
@@ -26,6 +27,7 @@ class Requests:
     n: int
     keys: list[int]
     room: list[int]
+    top: int | None = None
 
     @property
     def num_sequences(self) -> int:
@@ -44,6 +46,7 @@ def check_requests(
     keys: Sequence[int] | None,
     context: int,
     vocab_size: int,
+    top: int | None = None,
 ) -> Requests:
     """The call's arguments as `Requests`.
 
@@ -61,6 +64,7 @@ def check_requests(
         n=n,
         keys=list(range(len(checked)) if keys is None else keys),
         room=[min(params.max_new_tokens, context - len(p)) for p in checked],
+        top=top,
     )
 
 

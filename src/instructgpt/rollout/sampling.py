@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from instructgpt.rollout.requests import Requests
-from instructgpt.rollout.types import SamplingParams
+from instructgpt.rollout.types import SamplingParams, TokenLogprob
 
 _WORD = (1 << 64) - 1
 
@@ -33,7 +33,7 @@ def request_uniforms(seed: int, key: int, sample: int, count: int) -> np.ndarray
     return (generator.random_raw(count) >> 41).astype(np.float32) * np.float32(2.0**-23)
 
 
-def draw_uniforms(requests: Requests, device: torch.device) -> Tensor | None:
+def draw_uniforms(requests: Requests) -> np.ndarray | None:
     """Every sequence's random numbers, [sequences, most room]; None when the choice is greedy."""
     if requests.params.greedy or not requests.prompts:
         return None
@@ -43,7 +43,7 @@ def draw_uniforms(requests: Requests, device: torch.device) -> Tensor | None:
         for key in requests.keys
         for sample in range(requests.n)
     ]
-    return torch.from_numpy(np.stack(rows)).to(device)
+    return np.stack(rows)
 
 
 def choose_tokens(
@@ -61,6 +61,22 @@ def choose_tokens(
     probs_RV = sampling_probs(logits_RV, params)
     ids_RK = _invert_cdf(probs_RV, uniforms_RK)
     return ids_RK, probs_RV.gather(-1, ids_RK).log()
+
+
+def model_logprobs(logits_RV: Tensor, ids_RK: Tensor, top: int) -> list[TokenLogprob]:
+    """What the model says of every chosen token, row by row, with its `top` likeliest ones."""
+    logprobs_RV = logits_RV.float().log_softmax(dim=-1)
+    chosen = logprobs_RV.gather(-1, ids_RK).tolist()
+    values_RT, best_RT = logprobs_RV.topk(min(top, logprobs_RV.shape[-1]), dim=-1)
+    likeliest = [
+        list(zip(ids, values, strict=True))
+        for ids, values in zip(best_RT.tolist(), values_RT.tolist(), strict=True)
+    ]
+    return [
+        TokenLogprob(logprob, best)
+        for row, best in zip(chosen, likeliest, strict=True)
+        for logprob in row
+    ]
 
 
 def sampling_probs(logits_RV: Tensor, params: SamplingParams) -> Tensor:

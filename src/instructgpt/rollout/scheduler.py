@@ -24,26 +24,26 @@ class Changes:
 
 
 class Scheduler:
-    """Assigns sequences to at most `max_slots` slots.
+    """Assigns sequences to at most `max_slots` slots. Prompts and sequences are numbers to it.
 
-    prompt_lengths: tokens of each prompt. n: samples per prompt. prefill_tokens: the most tokens,
-    padding included, that are read at once; a longer prompt is read alone.
+    prefill_tokens: the most tokens, padding included, that are read at once; a longer prompt is
+    read alone.
     """
 
-    def __init__(
-        self, prompt_lengths: Sequence[int], n: int, max_slots: int, prefill_tokens: int
-    ) -> None:
+    def __init__(self, max_slots: int, prefill_tokens: int) -> None:
         self.live: list[int] = []
-        self._lengths = prompt_lengths
-        self._n = n
         self._max_slots = max_slots
         self._prefill_tokens = prefill_tokens
-        # Longest first: batches of similar length waste no padding, and what takes the most time
-        # does not start last.
-        order = sorted(range(len(prompt_lengths)), key=lambda p: (-prompt_lengths[p], p))
-        self._waiting = deque(order)
+        self._waiting: deque[tuple[int, int]] = deque()  # prompt, its tokens
         self._ready: deque[int] = deque()
         self._free: list[int] = []
+
+    def add(self, prompts: Sequence[int], lengths: Sequence[int]) -> None:
+        """Prompts of so many tokens wait, behind those that were added before."""
+        # Longest first: batches of similar length waste no padding, and what takes the most time
+        # does not start last.
+        together = zip(prompts, lengths, strict=True)
+        self._waiting.extend(sorted(together, key=lambda waiting: (-waiting[1], waiting[0])))
 
     @property
     def finished(self) -> bool:
@@ -55,12 +55,24 @@ class Scheduler:
         if len(self._ready) >= free:
             return []
         batch: list[int] = []
+        width = 0
         while self._waiting and len(batch) < self._max_slots:
-            width = self._lengths[batch[0] if batch else self._waiting[0]]
+            width = max(width, self._waiting[0][1])
             if batch and width * (len(batch) + 1) > self._prefill_tokens:
                 break
-            batch.append(self._waiting.popleft())
+            batch.append(self._waiting.popleft()[0])
         return batch
+
+    def forget_prompt(self, prompt: int) -> None:
+        """This prompt need not be read any more; nothing happens if it has been."""
+        self._waiting = deque(waiting for waiting in self._waiting if waiting[0] != prompt)
+
+    def forget_sequence(self, sequence: int) -> None:
+        """This sequence, ready or in a slot, is not wanted any more."""
+        if sequence in self._ready:
+            self._ready.remove(sequence)
+        elif sequence in self.live:
+            self.release([self.live.index(sequence)])
 
     def make_ready(self, sequences: Sequence[int]) -> None:
         """These sequences' prompts have been read; they may take a slot."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
@@ -16,7 +18,7 @@ from instructgpt.rollout.completions import Completions
 from instructgpt.rollout.forward import ForwardPass
 from instructgpt.rollout.kv_cache import PromptBlock, SlotCache
 from instructgpt.rollout.requests import Requests
-from instructgpt.rollout.sampling import choose_tokens, draw_uniforms
+from instructgpt.rollout.sampling import choose_tokens, draw_uniforms, model_logprobs
 from instructgpt.rollout.scheduler import Scheduler
 from instructgpt.rollout.steps import Step
 from instructgpt.rollout.types import EngineStats
@@ -41,16 +43,18 @@ class SlotDecoder:
         # Taken, not shared: two calls that are interleaved must not write the same slots.
         cache, self._idle_cache = self._idle_cache, None
         cache = self.new_cache() if cache is None else cache
-        run = _Run(self, requests, completions, stats, cache)
-        yield from run.steps()
+        run = SlotRun(self, stats, cache)
+        run.add(requests, completions)
+        while not run.finished:
+            for _job, step in run.step():
+                yield step
         self._idle_cache = cache
 
     def new_cache(self) -> SlotCache:
         return SlotCache(self._max_slots)
 
-    def new_scheduler(self, requests: Requests) -> Scheduler:
-        lengths = [len(prompt) for prompt in requests.prompts]
-        return Scheduler(lengths, requests.n, self._max_slots, PREFILL_TOKENS)
+    def new_scheduler(self) -> Scheduler:
+        return Scheduler(self._max_slots, PREFILL_TOKENS)
 
     def read_prompts(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, PromptBlock]:
         """Next-token logits BV of right-padded prompts, and their keys and values."""
@@ -82,75 +86,173 @@ class SlotDecoder:
         )
 
 
-class _Run:
-    """The state of one call."""
+@dataclass(eq=False, slots=True)
+class Job:
+    """The requests of one call inside a run, which may hold those of other calls.
 
-    def __init__(
-        self,
-        decoder: SlotDecoder,
-        requests: Requests,
-        completions: Completions,
-        stats: EngineStats,
-        cache: SlotCache,
-    ) -> None:
+    first_prompt, first_sequence: the numbers that the scheduler knows them by, counted from there.
+    cancelled: sequences whose tokens nobody wants any more.
+    """
+
+    requests: Requests
+    completions: Completions
+    uniforms: np.ndarray | None
+    first_prompt: int
+    first_sequence: int
+    cancelled: set[int] = field(default_factory=set)
+
+
+class SlotRun:
+    """Jobs that share the slots; they may be added and cancelled between steps.
+
+    A sequence's tokens depend on its own request only, up to the rounding of the model.
+    """
+
+    def __init__(self, decoder: SlotDecoder, stats: EngineStats, cache: SlotCache) -> None:
         self.cache = cache
         self._decoder = decoder
-        self._requests = requests
-        self._completions = completions
         self._stats = stats
         self._device = decoder.forward.device
-        self._uniforms = draw_uniforms(requests, self._device)
-        self._scheduler = decoder.new_scheduler(requests)
+        self._scheduler = decoder.new_scheduler()
+        self._prompts: dict[int, tuple[Job, int]] = {}
+        self._sequences: dict[int, tuple[Job, int]] = {}
         self._read: dict[int, tuple[PromptBlock, int]] = {}  # sequence -> its prompt's block, row
+        self._prompts_seen = self._sequences_seen = 0
 
-    def steps(self) -> Iterator[Step]:
-        while not self._scheduler.finished:
-            prompts = self._scheduler.next_prompts()
-            started = time.perf_counter()
-            if prompts:
-                step = self._prefill(prompts)
-                self._stats.prefill_seconds += time.perf_counter() - started
-            else:
-                step = self._decode()
-                self._stats.decode_seconds += time.perf_counter() - started
-            yield step
+    @property
+    def finished(self) -> bool:
+        return self._scheduler.finished
 
-    def _prefill(self, prompts: list[int]) -> Step:
+    def add(self, requests: Requests, completions: Completions) -> Job:
+        """Let these requests wait for their turn."""
+        job = Job(
+            requests,
+            completions,
+            draw_uniforms(requests),
+            self._prompts_seen,
+            self._sequences_seen,
+        )
+        prompts = range(job.first_prompt, job.first_prompt + len(requests.prompts))
+        self._prompts_seen += len(prompts)
+        self._sequences_seen += requests.num_sequences
+        self._prompts.update((p, (job, p - job.first_prompt)) for p in prompts)
+        self._sequences.update(
+            (job.first_sequence + q, (job, q)) for q in range(requests.num_sequences)
+        )
+        self._scheduler.add(prompts, [len(prompt) for prompt in requests.prompts])
+        return job
+
+    def cancel(self, job: Job, sequence: int) -> None:
+        """Free what the sequence holds; one that has ended is left alone."""
+        number = job.first_sequence + sequence
+        if self._sequences.pop(number, None) is None:
+            return
+        job.cancelled.add(sequence)
+        self._read.pop(number, None)
+        self._scheduler.forget_sequence(number)
+        n, prompt = job.requests.n, sequence // job.requests.n
+        if job.cancelled.issuperset(range(prompt * n, prompt * n + n)):
+            self._prompts.pop(job.first_prompt + prompt, None)
+            self._scheduler.forget_prompt(job.first_prompt + prompt)
+
+    def step(self) -> list[tuple[Job, Step]]:
+        """Read some prompts, or give every live sequence one more token."""
+        prompts = self._scheduler.next_prompts()
+        started = time.perf_counter()
+        if prompts:
+            steps = self._prefill(prompts)
+            self._stats.prefill_seconds += time.perf_counter() - started
+        else:
+            steps = self._decode()
+            self._stats.decode_seconds += time.perf_counter() - started
+        return steps
+
+    def _prefill(self, numbers: list[int]) -> list[tuple[Job, Step]]:
         """Read prompts once and choose the first token of all their samples."""
-        n = self._requests.n
-        logits_BV, block = self._decoder.read_prompts([self._requests.prompts[p] for p in prompts])
-        sequences = [p * n + k for p in prompts for k in range(n)]
-        uniforms_BK = None
-        if self._uniforms is not None:
-            picked = torch.tensor(sequences, device=self._device)
-            uniforms_BK = self._uniforms[:, 0][picked].view(len(prompts), n)
-        ids_BK, logprobs_BK = choose_tokens(logits_BV, uniforms_BK, self._requests.params)
-        ids, logprobs = ids_BK.expand(-1, n).flatten().tolist(), logprobs_BK.expand(-1, n).flatten()
-        ended = set(self._completions.record(sequences, ids))
-        going = [row for row in range(len(sequences)) if row not in ended]
-        self._read.update({sequences[row]: (block, row // n) for row in going})
-        self._scheduler.make_ready([sequences[row] for row in going])
-        self._stats.prompt_tokens += sum(len(self._requests.prompts[p]) for p in prompts)
-        return Step(sequences, ids, logprobs)
+        prompts = [self._prompts.pop(number) for number in numbers]
+        texts = [job.requests.prompts[p] for job, p in prompts]
+        logits_BV, block = self._decoder.read_prompts(texts)
+        self._stats.prompt_tokens += sum(map(len, texts))
+        steps = []
+        for job, rows in _by_job(prompts).items():
+            logits_RV = logits_BV if len(rows) == len(prompts) else logits_BV[rows]
+            step = self._first_tokens(job, [prompts[row][1] for row in rows], logits_RV)
+            ended = set(job.completions.record(step.sequences, step.tokens))
+            for i, sequence in enumerate(step.sequences):
+                number = job.first_sequence + sequence
+                if i in ended or sequence in job.cancelled:
+                    self._sequences.pop(number, None)
+                else:
+                    self._read[number] = (block, rows[i // job.requests.n])
+                    self._scheduler.make_ready([number])
+            steps.append((job, step))
+        return steps
 
-    def _decode(self) -> Step:
+    def _first_tokens(self, job: Job, prompts: list[int], logits_RV: Tensor) -> Step:
+        """The first token of all samples of these prompts."""
+        requests, n = job.requests, job.requests.n
+        sequences = [p * n + k for p in prompts for k in range(n)]
+        uniforms_RK = None
+        if job.uniforms is not None:
+            uniforms_RK = self._tensor(job.uniforms[sequences, 0].reshape(len(prompts), n))
+        ids_RK, logprobs_RK = choose_tokens(logits_RV, uniforms_RK, requests.params)
+        ids_RK, logprobs_RK = ids_RK.expand(-1, n), logprobs_RK.expand(-1, n)
+        said = None
+        if requests.top is not None:
+            said = model_logprobs(logits_RV, ids_RK, requests.top)
+        return Step(sequences, ids_RK.flatten().tolist(), logprobs_RK.flatten(), said)
+
+    def _decode(self) -> list[tuple[Job, Step]]:
         """One more token for every live sequence."""
         self._change_slots()
-        sequences = list(self._scheduler.live)
-        counts = [len(self._completions.tokens[q]) for q in sequences]
-        prompts = [self._requests.prompts[q // self._requests.n] for q in sequences]
-        positions = [len(p) + c - 1 for p, c in zip(prompts, counts, strict=True)]
-        previous = [self._completions.tokens[q][-1] for q in sequences]
-        state = torch.tensor([previous, positions, sequences, counts], device=self._device)
-        logits_NV = self._decoder.advance(self.cache, state[0], state[1], max(positions) + 1)
-        uniforms_N1 = None
-        if self._uniforms is not None:
-            uniforms_N1 = self._uniforms[state[2], state[3]][:, None]
-        ids_N1, logprobs_N1 = choose_tokens(logits_NV, uniforms_N1, self._requests.params)
-        ids = ids_N1.flatten().tolist()
-        self._scheduler.release(self._completions.record(sequences, ids))
-        self._stats.decode_row_steps += len(sequences)
-        return Step(sequences, ids, logprobs_N1.flatten())
+        live = [self._sequences[number] for number in self._scheduler.live]
+        tokens = [job.completions.tokens[q] for job, q in live]
+        prompts = [job.requests.prompts[q // job.requests.n] for job, q in live]
+        positions = [len(p) + len(t) - 1 for p, t in zip(prompts, tokens, strict=True)]
+        fed = torch.tensor([[t[-1] for t in tokens], positions], device=self._device)
+        logits_NV = self._decoder.advance(self.cache, fed[0], fed[1], max(positions) + 1)
+        ids_N, logprobs_N = self._choose(live, logits_NV)
+        ids = ids_N.tolist()
+        steps = []
+        for job, rows in _by_job(live).items():
+            alone = len(rows) == len(live)
+            sequences = [live[row][1] for row in rows]
+            chosen = [ids[row] for row in rows]
+            said = None
+            if job.requests.top is not None:
+                said = model_logprobs(logits_NV[rows], ids_N[rows, None], job.requests.top)
+            logprobs = logprobs_N if alone else logprobs_N[rows]
+            for i in job.completions.record(sequences, chosen):
+                del self._sequences[job.first_sequence + sequences[i]]
+                self._scheduler.release([rows[i]])
+            steps.append((job, Step(sequences, chosen, logprobs, said)))
+        self._stats.decode_row_steps += len(live)
+        return steps
+
+    def _choose(self, live: list[tuple[Job, int]], logits_NV: Tensor) -> tuple[Tensor, Tensor]:
+        """(ids_N, logprobs_N); rows whose settings agree are sampled together."""
+        groups: dict[tuple[float, int, float], list[int]] = {}
+        for row, (job, _) in enumerate(live):
+            groups.setdefault(job.requests.params.shape, []).append(row)
+        chosen = []
+        for rows in groups.values():
+            logits_RV = logits_NV if len(groups) == 1 else logits_NV[rows]
+            uniforms_R1 = None
+            params = live[rows[0]][0].requests.params
+            if not params.greedy:
+                uniforms = [_next_uniform(*live[row]) for row in rows]
+                uniforms_R1 = self._tensor(np.array(uniforms, dtype=np.float32))[:, None]
+            chosen.append(choose_tokens(logits_RV, uniforms_R1, params))
+        ids_N = torch.cat([ids_R1 for ids_R1, _ in chosen]).flatten()
+        logprobs_N = torch.cat([logprobs_R1 for _, logprobs_R1 in chosen]).flatten()
+        if len(groups) == 1:
+            return ids_N, logprobs_N
+        order = [row for rows in groups.values() for row in rows]
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return ids_N[back], logprobs_N[back]
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self._device)
 
     def _change_slots(self) -> None:
         changes = self._scheduler.settle()
@@ -165,3 +267,16 @@ class _Run:
         if changes.moving:
             to_slots, from_slots = zip(*changes.moving, strict=True)
             self.cache.move(to_slots, from_slots)
+
+
+def _by_job(owned: list[tuple[Job, int]]) -> dict[Job, list[int]]:
+    """The rows of each job, in order."""
+    rows: dict[Job, list[int]] = {}
+    for row, (job, _) in enumerate(owned):
+        rows.setdefault(job, []).append(row)
+    return rows
+
+
+def _next_uniform(job: Job, sequence: int) -> np.float32:
+    assert job.uniforms is not None  # the caller has seen that its choice is not greedy
+    return job.uniforms[sequence, len(job.completions.tokens[sequence])]

@@ -27,7 +27,7 @@ class SlowEngine(BaseEngine):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(model, eos_ids, max_context=max_context, dtype=dtype)
-        self._plain = PlainDecoder(self._forward)
+        self._plain = PlainDecoder(self.forward)
 
-    def _decoder(self, longest: int) -> Decoder:
+    def decoder(self, longest: int) -> Decoder:
         return self._plain

@@ -10,16 +10,20 @@ from torch import Tensor
 
 from instructgpt.rollout.completions import Completions
 from instructgpt.rollout.requests import Requests
-from instructgpt.rollout.types import EngineStats
+from instructgpt.rollout.types import EngineStats, TokenLogprob
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One more token of each of `sequences`: parallel lists; logprobs stay on the device."""
+    """One more token of each of `sequences`: parallel lists; logprobs stay on the device.
+
+    model_logprobs: there when the requests ask for them and the decoder has the logits at hand.
+    """
 
     sequences: list[int]
     tokens: list[int]
     logprobs: Tensor
+    model_logprobs: list[TokenLogprob] | None = None
 
 
 class Decoder(Protocol):

@@ -44,6 +44,11 @@ class SamplingParams:
         """Whether the most likely token is always taken."""
         return self.temperature == 0
 
+    @property
+    def shape(self) -> tuple[float, int, float]:
+        """What makes a distribution of logits; rows that agree in it are sampled together."""
+        return self.temperature, self.top_k, self.top_p
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
@@ -64,6 +69,17 @@ class Rollout:
     def has_eos(self) -> bool:
         """Whether the completion ended by itself."""
         return self.finish_reason == "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """What the model itself (temperature 1, nothing cut off) said where a token was chosen.
+
+    logprob: of the chosen token. top: (token id, log-prob) of the likeliest, best first.
+    """
+
+    logprob: float
+    top: list[tuple[int, float]]
 
 
 @dataclass(slots=True)

@@ -7,8 +7,15 @@ import pytest
 from instructgpt.rollout.scheduler import Scheduler
 
 
+def waiting(lengths: list[int], max_slots: int, prefill_tokens: int) -> Scheduler:
+    """A scheduler with prompts of these lengths, numbered from 0."""
+    scheduler = Scheduler(max_slots, prefill_tokens)
+    scheduler.add(range(len(lengths)), lengths)
+    return scheduler
+
+
 def test_prompts_are_read_longest_first_within_the_token_budget() -> None:
-    scheduler = Scheduler([3, 10, 4, 9, 10], n=1, max_slots=8, prefill_tokens=20)
+    scheduler = waiting([3, 10, 4, 9, 10], max_slots=8, prefill_tokens=20)
     assert scheduler.next_prompts() == [1, 4]
     scheduler.make_ready([1, 4])
     assert scheduler.next_prompts() == [3, 2]  # 2 x 9 fits, 3 x 9 does not
@@ -19,14 +26,14 @@ def test_prompts_are_read_longest_first_within_the_token_budget() -> None:
 
 
 def test_a_prompt_above_the_budget_is_read_alone() -> None:
-    scheduler = Scheduler([50, 2, 60], n=1, max_slots=8, prefill_tokens=20)
+    scheduler = waiting([50, 2, 60], max_slots=8, prefill_tokens=20)
     assert scheduler.next_prompts() == [2]
     assert scheduler.next_prompts() == [0]
     assert scheduler.next_prompts() == [1]
 
 
 def test_no_prompt_is_read_while_enough_are_ready() -> None:
-    scheduler = Scheduler([5] * 4, n=4, max_slots=2, prefill_tokens=5)
+    scheduler = waiting([5] * 4, max_slots=2, prefill_tokens=5)
     assert scheduler.next_prompts() == [0]
     scheduler.make_ready([0, 1, 2, 3])
     assert scheduler.next_prompts() == []
@@ -39,7 +46,7 @@ def test_no_prompt_is_read_while_enough_are_ready() -> None:
 
 
 def test_exactly_enough_ready_is_enough() -> None:
-    scheduler = Scheduler([5] * 2, n=3, max_slots=3, prefill_tokens=5)
+    scheduler = waiting([5] * 2, max_slots=3, prefill_tokens=5)
     assert scheduler.next_prompts() == [0]
     scheduler.make_ready([0, 1, 2])
     assert scheduler.next_prompts() == []
@@ -48,7 +55,7 @@ def test_exactly_enough_ready_is_enough() -> None:
 
 
 def test_gaps_are_filled_by_the_last_rows_when_nothing_waits() -> None:
-    scheduler = Scheduler([1], n=6, max_slots=6, prefill_tokens=8)
+    scheduler = waiting([1], max_slots=6, prefill_tokens=8)
     scheduler.next_prompts()
     scheduler.make_ready(range(6))
     scheduler.settle()
@@ -65,7 +72,7 @@ def test_any_life_keeps_the_promises() -> None:
         rng = random.Random(seed)
         n, slots = rng.randint(1, 5), rng.randint(1, 7)
         lengths = [rng.randint(1, 9) for _ in range(rng.randint(1, 12))]
-        scheduler = Scheduler(lengths, n, slots, prefill_tokens=rng.randint(4, 30))
+        scheduler = waiting(lengths, slots, prefill_tokens=rng.randint(4, 30))
         memory: dict[int, int] = {}  # slot -> sequence whose keys lie there
         read: list[int] = []
         ended: list[int] = []
@@ -98,7 +105,7 @@ def test_any_life_keeps_the_promises() -> None:
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_slots_stay_full_while_anything_waits(n: int) -> None:
-    scheduler = Scheduler([4] * 20, n, max_slots=5, prefill_tokens=12)
+    scheduler = waiting([4] * 20, max_slots=5, prefill_tokens=12)
     served = 0
     while not scheduler.finished:
         if prompts := scheduler.next_prompts():
