@@ -16,7 +16,7 @@ MUTANTS = {
     # --- models ---
     "temperature forgotten by the policy": {
         "story": "the log-probs are right, the caller's temperature never reaches them",
-        "target": f"{MODELS}.causal_lm:CausalLM.logprobs_and_entropy",
+        "target": f"{MODELS}.causal_lm:CausalLM._predict",
         "old": "targets_N, temperature, self._logit_rows",
         "new": "targets_N, 1.0, self._logit_rows",
         "caught_by": (
@@ -25,7 +25,7 @@ MUTANTS = {
     },
     "log-probs of the next token": {
         "story": "hidden state t paired with token t: every token predicted by itself",
-        "target": f"{MODELS}.causal_lm:CausalLM.logprobs_and_entropy",
+        "target": f"{MODELS}.causal_lm:CausalLM._predict",
         "old": "where_BT[:, 1:]",
         "new": "where_BT[:, 1:].roll(1, 1)",
         "caught_by": (

@@ -53,17 +53,20 @@ def chunked_token_logprobs(
     targets_N: Tensor,
     temperature: float = 1.0,
     chunk_size: int = 1024,
-) -> tuple[Tensor, Tensor]:
-    """``logprobs_of`` without ever holding N x V logits: (logprobs_N, entropy_N).
+    with_entropy: bool = True,
+) -> tuple[Tensor, Tensor | None]:
+    """``logprobs_of`` without ever holding N x V logits: (logprobs_N, entropy_N or None).
 
     ``head`` maps hidden [n, D] to logits [n, V]; hidden row i is the state that predicts
     ``targets_N[i]``. At most ``chunk_size`` rows of logits live at a time, also in backward,
     which computes them anew. ``entropy_N`` is a metric and carries no gradient.
     """
 
-    def one_chunk(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
+    def one_chunk(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor | None]:
         logits_CV = head(hidden_CD)
         logprobs_C = logprobs_of(logits_CV, targets_C, temperature)
+        if not with_entropy:
+            return logprobs_C, None
         # Last on purpose: recomputation stops at the last tensor that backward needs, above.
         with torch.no_grad():
             entropy_C = entropy(logits_CV, temperature)
@@ -76,7 +79,7 @@ def chunked_token_logprobs(
     )
     parts = [checkpoint(one_chunk, *chunk, use_reentrant=False) for chunk in chunks]
     logprobs, entropies = zip(*parts, strict=True)
-    return torch.cat(logprobs), torch.cat(entropies)
+    return torch.cat(logprobs), torch.cat(entropies) if with_entropy else None
 
 
 def _scaled(logits: Tensor, temperature: float) -> Tensor:

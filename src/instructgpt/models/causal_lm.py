@@ -59,15 +59,25 @@ class CausalLM:
 
     def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> Tensor:
         """log pi(token t | tokens before t) at `temperature` where the mask counts, else 0. BT."""
-        return self.logprobs_and_entropy(batch, temperature)[0]
+        logprobs_N, _, where_BT = self._predict(batch, temperature, with_entropy=False)
+        return _scatter(logprobs_N, where_BT)
 
     def logprobs_and_entropy(
         self, batch: TokenBatch, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Log-probs and the (gradient-free) entropy in nats of each predicting distribution.
 
-        Both are float32 BT and 0 where the mask does not count. Logits exist only at counted
-        positions, a chunk at a time.
+        Both are float32 BT and 0 where the mask does not count.
+        """
+        logprobs_N, entropy_N, where_BT = self._predict(batch, temperature, with_entropy=True)
+        return _scatter(logprobs_N, where_BT), _scatter(entropy_N, where_BT)
+
+    def _predict(
+        self, batch: TokenBatch, temperature: float, with_entropy: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Log-probs and entropies at the counted positions `where_BT`, and these positions.
+
+        Logits exist only there, a chunk at a time.
         """
         where_BT = batch.mask_BT.clone()
         where_BT[:, 0] = False  # nothing precedes the first token
@@ -81,9 +91,9 @@ class CausalLM:
                 head = nn.Identity()
             states_ND = states_BTD[where_BT[:, 1:]]
             logprobs_N, entropy_N = chunked_token_logprobs(
-                states_ND, head, targets_N, temperature, self._logit_rows
+                states_ND, head, targets_N, temperature, self._logit_rows, with_entropy
             )
-        return _scatter(logprobs_N, where_BT), _scatter(entropy_N, where_BT)
+        return logprobs_N, entropy_N, where_BT
 
 
 def _scatter(values_N: Tensor, where_BT: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from instructgpt.errors import CheckpointError, ConfigError
+from instructgpt.models.attention import use_short_attention
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.precision import choose_device, choose_dtype
 from instructgpt.models.quiet import quiet_transformers
@@ -68,7 +69,8 @@ def load_causal_lm(
     _set_special_ids(model, tokenizer)
     where = choose_device(device)
     compute_dtype, _reason = choose_dtype(dtype, where)
-    return CausalLM(model.to(where), tokenizer, compute_dtype)
+    use_short_attention(model.to(where), compute_dtype)
+    return CausalLM(model, tokenizer, compute_dtype)
 
 
 def load_reward_model(
@@ -137,7 +139,8 @@ def _load_scalar(
     _set_special_ids(model, tokenizer)
     where = choose_device(device)
     compute_dtype, _reason = choose_dtype(dtype, where)
-    return ScalarModel(model.to(where), tokenizer, compute_dtype)
+    use_short_attention(model.to(where), compute_dtype)
+    return ScalarModel(model, tokenizer, compute_dtype)
 
 
 def _load_config(location: str) -> PreTrainedConfig:

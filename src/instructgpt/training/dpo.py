@@ -1,9 +1,13 @@
-"""Stage `dpo`: direct preference optimisation (Rafailov et al. 2023) on K-way rankings."""
+"""Stage `dpo`: direct preference optimisation (Rafailov et al. 2023) on K-way rankings.
+
+Shapes: N completions, P pairs of them, B rows, T positions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,12 +20,14 @@ from instructgpt.losses.masked import masked_sum
 from instructgpt.losses.reward_model import RankingPairs, ranking_pairs
 from instructgpt.models.batch import TokenBatch, token_budget_batches
 from instructgpt.models.causal_lm import CausalLM
-from instructgpt.models.load import freeze, load_causal_lm
+from instructgpt.models.load import load_causal_lm
+from instructgpt.progress import progress
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.batches import ShuffledStream
 from instructgpt.training.examples import TokenRanking, tokenize_rankings
 from instructgpt.training.finish import finish_model
+from instructgpt.training.language_modeling import TokenSequence
 from instructgpt.training.optimizer import Optimizer, lr_factor
 from instructgpt.training.runner import PhaseClock, drive
 from instructgpt.training.update import Metrics, Microbatch, Update, combine_metrics
@@ -30,18 +36,12 @@ from instructgpt.training.update import Metrics, Microbatch, Update, combine_met
 def run(config: DPOConfig, run: RunDir) -> dict[str, Any]:
     """Train and export `model/`; returns the summary."""
     world = World.from_launcher()
-    hardware = config.hardware
-
-    def load() -> CausalLM:
-        return load_causal_lm(
-            config.model,
-            device=hardware.device,
-            dtype=hardware.dtype,
-            chat_template=config.chat_template,
-        )
-
-    policy, reference = load(), load()
-    freeze(reference.model)
+    policy = load_causal_lm(
+        config.model,
+        device=config.hardware.device,
+        dtype=config.hardware.dtype,
+        chat_template=config.chat_template,
+    )
     renderer = ChatRenderer(policy.tokenizer)
     max_tokens = min(config.max_tokens or policy.context, policy.context)
 
@@ -51,7 +51,6 @@ def run(config: DPOConfig, run: RunDir) -> dict[str, Any]:
     trainer = DPOTrainer(
         config,
         policy=policy,
-        reference=reference,
         train=tokenize(config.rankings),
         heldout=tokenize(config.rankings_heldout),
         world=world,
@@ -68,25 +67,36 @@ def run(config: DPOConfig, run: RunDir) -> dict[str, Any]:
     return finish_model(run, world, policy.model, policy.tokenizer, summary)
 
 
+class ReferenceRanking(NamedTuple):
+    """A ranking and what the reference says of its completions: summed log-probs, in nats."""
+
+    ranking: TokenRanking
+    ref_logprobs: list[float]
+
+
 class DPOTrainer:
-    """All comparisons of a ranking in one batch element; a prompt counts once whatever its K."""
+    """All comparisons of a ranking in one batch element; a prompt counts once whatever its K.
+
+    `policy` must come in with the reference's weights: the reference is what it says before the
+    first step, asked once, so that no second model is held or run. A resumed run asks it again,
+    before its checkpoint is loaded.
+    """
 
     def __init__(
         self,
         config: DPOConfig,
         *,
         policy: CausalLM,
-        reference: CausalLM,
         train: list[TokenRanking],
         heldout: list[TokenRanking],
         world: World,
     ) -> None:
         self.config = config
         self.policy = policy
-        self.reference = reference
-        self.train = train
-        self.heldout = heldout
         self.world = world
+        budget = config.hardware.tokens_per_microbatch
+        self.train = with_reference(policy, train, max_tokens=budget, world=world)
+        self.heldout = with_reference(policy, heldout, max_tokens=budget, world=world)
         self.clock = PhaseClock()
         self.last_heldout: dict[str, float] = {}
         self.total_steps = max(1, -(-len(train) * config.epochs // config.batch_size))
@@ -103,32 +113,25 @@ class DPOTrainer:
         self.policy.model.train()
         with self.clock.phase("update"):
             stats = self.update({"dpo": self._microbatches(chosen)}, factor)
-        self.clock.tokens += sum(len(ids) for r in chosen for ids, _ in r.sequences)
+        self.clock.tokens += sum(len(ids) for r in chosen for ids, _ in r.ranking.sequences)
         stats["loss"] = stats.pop("dpo_loss")
         return {**stats, "lr": self.config.optim.lr * factor}
 
-    def _microbatches(self, rankings: list[TokenRanking]) -> list[Microbatch]:
+    def _microbatches(self, rankings: list[ReferenceRanking]) -> list[Microbatch]:
         groups = token_budget_batches(
-            [max(len(ids) for ids, _ in r.sequences) for r in rankings],
+            [max(len(ids) for ids, _ in r.ranking.sequences) for r in rankings],
             self.config.hardware.tokens_per_microbatch,
-            rows=[len(r.sequences) for r in rankings],
+            rows=[len(r.ranking.sequences) for r in rankings],
         )
         return [
             partial(self._loss, [rankings[i] for i in group], len(rankings)) for group in groups
         ]
 
-    def _loss(self, rankings: list[TokenRanking], num_prompts: int) -> tuple[Tensor, Metrics]:
-        sequences = [sequence for r in rankings for sequence in r.sequences]
-        batch = TokenBatch.from_sequences(
-            [ids for ids, _ in sequences],
-            [mask for _, mask in sequences],
-            self.policy.pad_id,
-            self.policy.device,
-        )
-        logprobs_N = masked_sum(self.policy.logprobs(batch), batch.mask_BT, dim=1)
-        with torch.no_grad():
-            ref_N = masked_sum(self.reference.logprobs(batch), batch.mask_BT, dim=1)
-        pairs = ranking_pairs([r.ranks for r in rankings], device=self.policy.device)
+    def _loss(self, rankings: list[ReferenceRanking], num_prompts: int) -> tuple[Tensor, Metrics]:
+        sequences = [sequence for r in rankings for sequence in r.ranking.sequences]
+        logprobs_N = completion_logprobs(self.policy, sequences)
+        ref_N = torch.tensor([x for r in rankings for x in r.ref_logprobs]).to(logprobs_N)
+        pairs = ranking_pairs([r.ranking.ranks for r in rankings], device=self.policy.device)
         return self._pair_loss(logprobs_N, ref_N, pairs, num_prompts)
 
     def _pair_loss(
@@ -171,3 +174,34 @@ class DPOTrainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.policy.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def completion_logprobs(lm: CausalLM, sequences: Sequence[TokenSequence]) -> Tensor:
+    """log pi(completion | prompt) of each sequence, summed over its counted tokens. N, in nats."""
+    batch = TokenBatch.from_sequences(
+        [ids for ids, _ in sequences], [mask for _, mask in sequences], lm.pad_id, lm.device
+    )
+    return masked_sum(lm.logprobs(batch), batch.mask_BT, dim=1)
+
+
+@torch.no_grad()
+def with_reference(
+    reference: CausalLM, rankings: Sequence[TokenRanking], *, max_tokens: int, world: World
+) -> list[ReferenceRanking]:
+    """Ask the reference once about every completion; microbatched by length, shared over ranks."""
+    reference.model.eval()
+    sequences = [sequence for ranking in rankings for sequence in ranking.sequences]
+    groups = token_budget_batches([len(ids) for ids, _ in sequences], max_tokens)
+    mine = world.share(groups)
+    shares: list[list[float]] = []
+    with progress("reference", total=len(mine), unit="batch") as bar:
+        for group in mine:
+            chosen = [sequences[i] for i in group]
+            shares.append(completion_logprobs(reference, chosen).tolist())
+            bar.advance(1)
+    logprobs = [0.0] * len(sequences)
+    for group, values in zip(groups, world.gather_shares(shares), strict=True):
+        for index, value in zip(group, values, strict=True):
+            logprobs[index] = value
+    remaining = iter(logprobs)
+    return [ReferenceRanking(r, [next(remaining) for _ in r.sequences]) for r in rankings]

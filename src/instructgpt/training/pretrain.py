@@ -7,6 +7,7 @@ from typing import Any
 from instructgpt.config.pretrain import PretrainConfig
 from instructgpt.data.readers import load_documents
 from instructgpt.distributed.world import World
+from instructgpt.models.attention import use_short_attention
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.create import create_causal_lm
 from instructgpt.models.load import load_causal_lm
@@ -59,7 +60,8 @@ def _load_or_create(config: PretrainConfig) -> CausalLM:
     device = choose_device(hardware.device)
     dtype, _reason = choose_dtype(hardware.dtype, device)
     model = create_causal_lm(config.shape, tokenizer, config.seed)
-    return CausalLM(model.to(device), tokenizer, dtype)
+    use_short_attention(model.to(device), dtype)
+    return CausalLM(model, tokenizer, dtype)
 
 
 class PretrainTrainer:

@@ -161,6 +161,12 @@ def test_chunked_logprobs_equal_the_direct_ones_in_value_and_gradient() -> None:
         assert torch.allclose(chunked, direct, atol=1e-12)
     assert torch.allclose(entropy_N, logprobs.entropy(head(hidden_ND), 0.7), atol=1e-12)
     assert not entropy_N.requires_grad
+    for chunk_size in (7, 100):
+        lean_N, nothing = logprobs.chunked_token_logprobs(
+            hidden_ND, head, targets_N, 0.7, chunk_size, with_entropy=False
+        )
+        assert torch.allclose(lean_N, direct_N, atol=1e-12)
+        assert nothing is None
 
 
 def test_chunked_logprobs_never_hold_all_logits() -> None:

@@ -1,0 +1,74 @@
+"""Short bfloat16 attention against PyTorch's own in float32, and who takes which way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM
+
+from instructgpt.models import attention
+from instructgpt.models.attention import short_attention, use_short_attention
+
+
+def states(heads: int, length: int) -> Tensor:
+    return torch.randn(3, heads, length, 8, requires_grad=True)
+
+
+@pytest.mark.parametrize("key_heads", [4, 2], ids=["own heads", "grouped"])
+def test_equals_the_fused_kernel_forward_and_backward(key_heads: int) -> None:
+    torch.manual_seed(0)
+    query, key, value = states(4, 7), states(key_heads, 7), states(key_heads, 7)
+    expected = F.scaled_dot_product_attention(
+        query, key, value, is_causal=True, enable_gqa=True
+    ).transpose(1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        out, weights = short_attention(nn.Module(), query, key, value, None)
+    assert weights is None
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), expected, atol=0.02, rtol=0.02)
+    ours = torch.autograd.grad(out.float().square().sum(), (query, key, value))
+    theirs = torch.autograd.grad(expected.square().sum(), (query, key, value))
+    for got, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(got, wanted, atol=0.06, rtol=0.06)
+
+
+@pytest.mark.parametrize("case", ["float32", "masked", "one query", "long", "dropout"])
+def test_everything_else_goes_to_the_fused_kernel(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *_, **__: calls.append(case))
+    length = 300 if case == "long" else 5
+    query = states(2, 1 if case == "one query" else length)
+    mask = torch.ones(3, 1, length, length, dtype=torch.bool) if case == "masked" else None
+    dropout = 0.1 if case == "dropout" else 0.0
+    with torch.autocast("cpu", torch.bfloat16, enabled=case != "float32"):
+        short_attention(nn.Module(), query, states(2, length), states(2, length), mask, dropout)
+    assert calls == [case]
+
+
+def test_only_bfloat16_on_a_cpu_changes_a_model(
+    tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    use_short_attention(tiny_model, torch.float32)
+    assert tiny_model.config._attn_implementation == "sdpa"
+    use_short_attention(tiny_model, torch.bfloat16)
+    assert tiny_model.config._attn_implementation == attention.NAME
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        expected = tiny_model(ids).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            got = tiny_model(ids).logits.float()
+    torch.testing.assert_close(got, expected, atol=0.05, rtol=0.05)
+    tiny_model.save_pretrained(tmp_path)  # nothing of it may stay in what others load
+    assert attention.NAME not in (tmp_path / "config.json").read_text()
+
+
+def test_a_model_with_its_own_attention_keeps_it(tiny_model: LlamaForCausalLM) -> None:
+    tiny_model.set_attn_implementation("eager")
+    use_short_attention(tiny_model, torch.bfloat16)
+    assert tiny_model.config._attn_implementation == "eager"
