@@ -75,12 +75,21 @@ def test_labelers_agree_well_above_chance_and_below_certainty():
 
 
 def test_without_noise_or_taste_they_would_agree_with_gold():
-    exact = replace(LABELERS[0], weights=PENALTIES, noise=0.0, tie_width=1e-6)
+    exact = replace(LABELERS[0], weights=PENALTIES, noise=0.0, mistakes=0.0, tie_width=1e-6)
+    always_wrong = replace(exact, mistakes=1.0)
     for prompt, completions in QUESTIONS[:60]:
         scores = [GOLD.score(prompt, c) for c in completions]
-        ranks = exact.rank(prompt, completions)
+        ranks, reversed_ranks = (x.rank(prompt, completions) for x in (exact, always_wrong))
         for i, j in itertools.combinations(range(len(scores)), 2):
             assert (ranks[i] < ranks[j]) == (scores[i] > scores[j])
+            assert (reversed_ranks[i] < reversed_ranks[j]) == (scores[i] < scores[j])
+
+
+def test_mistakes_are_as_frequent_as_stated():
+    hasty = replace(LABELERS[0], weights=PENALTIES, noise=0.0, mistakes=0.25)
+    shown = [(p, c) for p, completions in QUESTIONS for c in completions]
+    wrong = [hasty.utility(p, c) != GOLD.score(p, c) for p, c in shown if GOLD.score(p, c) != 2.5]
+    assert sum(wrong) / len(wrong) == pytest.approx(0.25, abs=4 * (0.1875 / len(wrong)) ** 0.5)
 
 
 def test_ties_happen():
