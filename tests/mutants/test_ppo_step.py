@@ -326,3 +326,23 @@ def test_the_score_of_a_completion_does_not_depend_on_its_neighbours() -> None:
     both = reward_model.scores(TokenBatch.from_completions(*zip(short, long, strict=True), 0))
     assert both[0].item() == pytest.approx(alone.item(), abs=1e-5)
     assert both[1].item() != pytest.approx(alone.item(), abs=1e-3)
+
+
+def test_evaluation_sees_the_average_and_leaves_the_weights_alone() -> None:
+    trainer = trainer_of(ema_decay=0.5)
+    trainer.step(0)
+    live = [p.detach().clone() for p in trainer.policy.model.parameters()]
+    seen: list[list[torch.Tensor]] = []
+
+    def sample(step: int, kl_coef: float) -> dict[str, float]:
+        seen.append([p.detach().clone() for p in trainer.policy.model.parameters()])
+        return {}
+
+    trainer.sample_for_evaluation = sample
+    trainer.evaluate(1)
+    for parameter, average, before, shown in zip(
+        trainer.policy.model.parameters(), trainer.average.average, live, seen[0], strict=True
+    ):
+        assert torch.equal(shown, average)
+        assert torch.equal(parameter, before)
+    assert not all(torch.equal(a, b) for a, b in zip(seen[0], live, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from instructgpt.config.shared import OptimConfig, TrainConfig
 
@@ -34,3 +34,9 @@ class DPOConfig(TrainConfig):
     """Longer prompt + completion are dropped and counted; default: the model's context."""
     optim: OptimConfig = OptimConfig(lr=5e-7, schedule="linear", final_lr_ratio=0.0)
     """Common in later practice; the DPO paper used RMSprop at 1e-6 with 150 warmup steps."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DPOConfig:
+        if self.loss == "ipo" and self.label_smoothing:
+            raise ValueError("label_smoothing applies to loss sigmoid only; ipo has none")
+        return self

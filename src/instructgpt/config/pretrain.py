@@ -45,7 +45,7 @@ class PretrainConfig(TrainConfig):
     documents_heldout: str | None = None
     """Documents for the held-out loss; default: none is reported."""
     model: str | None = None
-    """Continue from this model instead of a new one; then shape and vocab_size are unused."""
+    """Continue from this model instead of a new one; shape and vocab_size are then its own."""
     shape: ModelShape = ModelShape()
     """The new model."""
     vocab_size: int = Field(default=1024, gt=256)
@@ -58,3 +58,13 @@ class PretrainConfig(TrainConfig):
     """Tokens per optimizer step."""
     optim: OptimConfig = OptimConfig(lr=4e-3, optimizer="muon", warmup_steps=5)
     """Measured on the small world (docs/LOG.md), not the paper's."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PretrainConfig:
+        for name in ("shape", "vocab_size"):
+            if (
+                self.model is not None
+                and getattr(self, name) != type(self).model_fields[name].default
+            ):
+                raise ValueError(f"{name} describes a new model; remove it, or remove model")
+        return self

@@ -23,7 +23,7 @@ from instructgpt.microworld.gold import MAX_SCORE, PENALTIES, Gold, score_of
 # The figure depends on that model: docs/results.md has what each run found.
 NOISE = 0.6
 # How often a labeler misreads a completion, and takes the good for bad and the bad for good.
-MISTAKES = 0.05
+MISTAKES = 0.03
 TIE_WIDTH = 0.5
 # How much tastes differ: each weight is multiplied by exp(TASTE x standard normal).
 TASTE = 0.35

@@ -278,7 +278,17 @@ class PPOTrainer:
         }
 
     def evaluate(self, step: int) -> dict[str, float]:
-        """Held-out pretraining loss (the tax), and answers to the evaluation prompts."""
+        """Held-out pretraining loss (the tax), and answers to the evaluation prompts.
+
+        Of the averaged weights: they are what is exported (paper appendix C.4).
+        """
+        self.average.swap()
+        try:
+            return self._evaluate(step)
+        finally:
+            self.average.swap()
+
+    def _evaluate(self, step: int) -> dict[str, float]:
         held_out: dict[str, float] = {}
         if self.heldout:
             budget = self.config.hardware.tokens_per_microbatch

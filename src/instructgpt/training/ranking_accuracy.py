@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -57,16 +56,10 @@ class RankingAccuracy:
         """Share of pairs ordered strictly right."""
         return sum(p.right for p in self.pairs) / len(self.pairs)
 
-    @property
-    def loss(self) -> float:
-        """Mean of -log sigmoid(margin) over pairs; ln 2 is chance."""
-        return sum(_softplus(-p.margin) for p in self.pairs) / len(self.pairs)
-
     def as_dict(self) -> dict[str, Any]:
         """Accuracy with a 95 % interval clustered by prompt, and where it comes from."""
         return {
             **self._rate(self.pairs),
-            "loss": self.loss,
             "ties_dropped": self.num_ties,
             "by_rank_gap": self._by("rank_gap", [(1, 1), (2, 2), (3, 99)]),
             "by_margin": self._by_margin(),
@@ -102,7 +95,3 @@ class RankingAccuracy:
             "pairs": len(pairs),
             "prompts": interval.n,
         }
-
-
-def _softplus(x: float) -> float:
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

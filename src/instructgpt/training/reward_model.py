@@ -172,19 +172,25 @@ class RewardModelTrainer:
         accuracy, _metrics = ranking_accuracy(scores_N, pairs, num_pairs)
         return ranking_loss(scores_N, pairs, num_prompts), {"accuracy": accuracy}
 
-    def accuracy(self, rankings: list[TokenRanking]) -> RankingAccuracy:
-        """How often the reward model orders these rankings' pairs as the labelers did."""
+    def scores(self, rankings: list[TokenRanking]) -> list[float]:
+        """Scores of all completions of all rankings, flattened in order."""
         flat = [sequence for r in rankings for sequence in r.sequences]
         budget = self.config.hardware.tokens_per_microbatch
-        scores = score_sequences(self.reward_model, flat, max_tokens=budget, world=self.world)
-        return RankingAccuracy.measure(rankings, scores)
+        return score_sequences(self.reward_model, flat, max_tokens=budget, world=self.world)
+
+    def accuracy(self, rankings: list[TokenRanking]) -> RankingAccuracy:
+        """How often the reward model orders these rankings' pairs as the labelers did."""
+        return RankingAccuracy.measure(rankings, self.scores(rankings))
 
     def evaluate(self, step: int) -> dict[str, float]:
-        """Loss and accuracy on rankings of prompts that are never trained on."""
+        """The training loss, and accuracy, on rankings of prompts that are never trained on."""
         if not self.heldout:
             return {}
-        measured = self.accuracy(self.heldout)
-        return {"heldout_loss": measured.loss, "heldout_accuracy": measured.accuracy}
+        scores = self.scores(self.heldout)
+        pairs = ranking_pairs([r.ranks for r in self.heldout], self.config.normaliser)
+        loss = ranking_loss(torch.tensor(scores), pairs, pairs.num_prompts)
+        accuracy = RankingAccuracy.measure(self.heldout, scores).accuracy
+        return {"heldout_loss": float(loss), "heldout_accuracy": accuracy}
 
     def state_dict(self) -> dict[str, Any]:
         return {
