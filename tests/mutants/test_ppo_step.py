@@ -346,3 +346,14 @@ def test_evaluation_sees_the_average_and_leaves_the_weights_alone() -> None:
         assert torch.equal(shown, average)
         assert torch.equal(parameter, before)
     assert not all(torch.equal(a, b) for a, b in zip(seen[0], live, strict=True))
+
+
+def test_advantages_do_not_depend_on_the_minibatch_size() -> None:
+    """Whitened over the whole batch: a minibatch of 1 could not be whitened at all."""
+    found = []
+    for size in (1, 4):
+        trainer = trainer_of(minibatch_size=size)
+        trainer._optimise = lambda batch, step: found.append(batch.advantages_BT) or {}
+        trainer.step(0)
+    assert torch.equal(*found)
+    assert found[0][0].abs().sum() > 0

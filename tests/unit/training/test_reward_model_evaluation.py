@@ -49,3 +49,21 @@ def test_heldout_loss_by_hand(
         "heldout_loss": pytest.approx(expected, abs=1e-6),
         "heldout_accuracy": 1.0,
     }
+
+
+def test_a_ranking_of_k_costs_k_forward_passes_and_not_one_per_pair() -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=1, num_labels=1, pad_token_id=0,
+    )  # fmt: skip
+    model = LlamaForSequenceClassification(config)
+    read: list[int] = []
+    model.model.register_forward_pre_hook(lambda _, args: read.append(args[0].shape[0]))
+    settings = RewardModelConfig(model="m", rankings="r", rankings_heldout="h", batch_size=2)
+    rankings = [ranking(1, 2, 3, 4, 5, 6), ranking(2, 1, 3)]
+    trainer = RewardModelTrainer(
+        settings, ScalarModel(model, Tokenizer()), train=rankings, heldout=[], world=World()
+    )
+    trainer.step(0)
+    assert sum(read) == 6 + 3  # 15 + 3 pairs, two sequences each, would be 36

@@ -1,0 +1,34 @@
+"""What does not fit is dropped whole and counted, never cut."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from instructgpt.data.records import Message, Prompt
+from instructgpt.errors import DataError
+from instructgpt.training.examples import tokenize_prompts
+
+
+class Renderer:
+    """One token per word."""
+
+    def prompt_ids(self, messages: tuple[Message, ...]) -> list[int]:
+        return [len(word) for word in messages[-1].content.split()]
+
+
+PROMPTS = [Prompt((Message("user", text),)) for text in ("a bb", "a bb ccc dddd", "one two three")]
+
+
+def test_long_prompts_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        kept, ids = tokenize_prompts(PROMPTS, Renderer(), 3)
+    assert kept == [PROMPTS[0], PROMPTS[2]]
+    assert ids == [[1, 2], [3, 3, 5]]
+    assert caplog.messages == ["1 of 3 prompts left out: over 3 tokens"]
+
+
+def test_nothing_left_is_an_error() -> None:
+    with pytest.raises(DataError, match="none of the 3 prompts fits into 1 tokens"):
+        tokenize_prompts(PROMPTS, Renderer(), 1)
