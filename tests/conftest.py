@@ -14,6 +14,7 @@ import pytest
 from instructgpt.progress import show_progress
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from transformers import LlamaForCausalLM
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,6 +85,28 @@ def real_data(request: pytest.FixtureRequest) -> Path:
     if not folder.is_dir():
         pytest.skip("no real data here: give its folder as --real-data DIR")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium that looks nothing up by itself; for tests marked `browser`."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(),
+            args=[
+                "--no-sandbox",  # CI runs as root in a container
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
