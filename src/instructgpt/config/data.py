@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from instructgpt.config.base import Config
+from instructgpt.config.hygiene import HygieneConfig
 
 
 class DataConfig(Config):
@@ -29,7 +30,9 @@ class DataConfig(Config):
     valid_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share held out, of documents and of prompts; a prompt is held out from every kind."""
     split_by: Literal["prompt", "user", "prompt_and_user"] = "prompt_and_user"
-    """What may not be on both sides (paper 3.2: split by user)."""
+    """What may not be on both sides (paper 3.2: split by user); near-duplicates are one prompt."""
+    hygiene: HygieneConfig = HygieneConfig()
+    """What is removed before the split, and who counts as a user."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:

@@ -56,13 +56,24 @@ class Problem(NamedTuple):
         )
 
 
+class Origin(NamedTuple):
+    """Where a record was read: its file and its row, counted as in `Problem`."""
+
+    file: str
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.row}"
+
+
 @dataclass(slots=True)
 class Loaded(Generic[R]):
-    """Records in file order, the format(s) they were in, and what could not be used."""
+    """Records in file order, where each was read, the format(s), and what could not be used."""
 
     records: list[R]
     format: str
     problems: list[Problem] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
 
     def problem_lines(self) -> list[str]:
         """One line per file and reason: how many rows, and which."""
@@ -134,9 +145,7 @@ def _load(path: str | Path, kind: type[R], format: str | None, on_problem: OnPro
     for file in find_files(path):
         source = read_source(file)
         chosen = _choose_format(source, kind, format)
-        records, problems = _parse(source, chosen, kind, on_problem)
-        loaded.records += records
-        loaded.problems += problems
+        _parse(source, chosen, kind, on_problem, loaded)
         formats[chosen.name] = None
     loaded.format = "+".join(formats)
     if not loaded.records:
@@ -148,20 +157,24 @@ def _load(path: str | Path, kind: type[R], format: str | None, on_problem: OnPro
 
 
 def _parse(
-    source: Source, chosen: Format, kind: type[R], on_problem: OnProblem
-) -> tuple[list[R], list[Problem]]:
+    source: Source, chosen: Format, kind: type[R], on_problem: OnProblem, loaded: Loaded[R]
+) -> None:
+    """Add the records and problems of one file to `loaded`."""
     parser = chosen.parsers[kind]
-    records: list[R] = []
-    problems = [Problem(str(source.file), 0, source.remark)] if source.remark else []
+    file = str(source.file)
+    problems = [Problem(file, 0, source.remark)] if source.remark else []
     for number, row in source.rows:
         try:
-            records += _parse_row(row, parser)
+            records: list[R] = _parse_row(row, parser)
         except RowError as error:
-            problems.append(Problem(str(source.file), number, str(error)))
+            problems.append(Problem(file, number, str(error)))
+            continue
+        loaded.records += records
+        loaded.origins += [Origin(file, number)] * len(records)
     if problems and on_problem == "error":
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
         raise DataError(f"{problems[0]}{more}")
-    return records, problems
+    loaded.problems += problems
 
 
 def _parse_row(row: Any, parser: Parser) -> list[Any]:

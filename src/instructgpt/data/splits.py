@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from instructgpt.data.records import Demonstration, Document, Prompt, Ranking
+from instructgpt.data.records import Demonstration, Document, Prompt, Ranking, Record
 from instructgpt.errors import DataError
 
 R = TypeVar("R", Document, Prompt, Demonstration, Ranking)
@@ -38,7 +38,7 @@ class Contamination:
         return f"{len(self.indices)} of {self.total} held-out records share a prompt with training"
 
 
-def identity(record: Document | Prompt | Demonstration | Ranking) -> str:
+def identity(record: Record) -> str:
     """A key that two records share when they hold the same prompt (documents: the same text)."""
     if isinstance(record, Document):
         turns = [("document", record.text)]
@@ -53,23 +53,44 @@ def prompt_of(record: Prompt | Demonstration | Ranking) -> Prompt:
     return record if isinstance(record, Prompt) else record.prompt
 
 
+def user_of(record: Record, key: str = "user") -> str | None:
+    """Who a record belongs to: the prompt's `user`, or what its meta holds under another `key`.
+
+    For a document it is always its meta. None where there is none; a number is read as its digits.
+    """
+    if not isinstance(record, Document) and key == "user":
+        return prompt_of(record).user or None
+    meta = record.meta if isinstance(record, Document) else prompt_of(record).meta
+    found = meta.get(key)
+    return str(found) if isinstance(found, str | int) and found != "" else None
+
+
 def split(
-    records: Sequence[R], fraction: float, seed: int, by: SplitBy = "prompt_and_user"
+    records: Sequence[R],
+    fraction: float,
+    seed: int,
+    by: SplitBy = "prompt_and_user",
+    *,
+    user_key: str = "user",
+    clusters: Sequence[int] | None = None,
 ) -> Split[R]:
     """Hold out about `fraction` of the records; a group goes to one side whole (paper 3.2, A.2).
 
-    by="prompt": records of one prompt are a group. "user": records of one user are; a record
-    without a user is grouped by its prompt. "prompt_and_user": records linked through either, so
-    that neither a prompt nor a user is on both sides.
+    by="prompt": records of one prompt are a group. "user": records of one user (`user_of` with
+    `user_key`) are; a record without a user is grouped by its prompt. "prompt_and_user": records
+    linked through either, so that neither a prompt nor a user is on both sides. `clusters` numbers
+    prompts that count as one, such as near-duplicates, by record.
 
     A group's side depends on the seed and on the group's identity alone: not on the order of the
-    records, and with by="prompt" or "user" not on the other records. Errors: ValueError for a
-    fraction outside (0, 1); DataError when a side stays empty.
+    records, and with by="prompt" or "user" and without clusters not on the other records. Errors:
+    ValueError for a fraction outside (0, 1); DataError when a side stays empty.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, not {fraction}")
+    prompts = _prompt_names(records, clusters)
+    users = [user_of(record, user_key) for record in records]
     sides: Split[R] = Split([], [])
-    for record, group in zip(records, _groups(records, by), strict=True):
+    for record, group in zip(records, _groups(prompts, users, by), strict=True):
         held_out = _unit_interval(f"{seed}:{group}") < fraction
         (sides.heldout if held_out else sides.train).append(record)
     if not sides.train or not sides.heldout:
@@ -92,16 +113,21 @@ def _canonical(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _user_of(record: Document | Prompt | Demonstration | Ranking) -> str | None:
-    return None if isinstance(record, Document) else prompt_of(record).user
+def _prompt_names(records: Sequence[R], clusters: Sequence[int] | None) -> list[str]:
+    """What each record's prompt is called: its identity, or the smallest one in its cluster."""
+    names = [f"prompt:{identity(record)}" for record in records]
+    if clusters is None:
+        return names
+    smallest: dict[int, str] = {}
+    for name, cluster in zip(names, clusters, strict=True):
+        smallest[cluster] = min(name, smallest.get(cluster, name))
+    return [smallest[cluster] for cluster in clusters]
 
 
-def _groups(records: Sequence[R], by: SplitBy) -> list[str]:
+def _groups(prompts: Sequence[str], users: Sequence[str | None], by: SplitBy) -> list[str]:
     """The name of every record's group."""
-    prompts = [f"prompt:{identity(record)}" for record in records]
     if by == "prompt":
-        return prompts
-    users = [_user_of(record) for record in records]
+        return list(prompts)
     names = [
         f"user:{user}" if user else prompt for user, prompt in zip(users, prompts, strict=True)
     ]

@@ -6,15 +6,17 @@ Writes, for the kinds that were given (NAME.jsonl, and its held-out part):
     demonstrations    demonstrations_valid
     rankings    rankings_heldout
     prompts_train    prompts_heldout
-    problems     every row that was left out: file, row, reason
+    problems     every row that could not be read: file, row, reason
+    removals     every record that hygiene took out: file, row, reason, evidence, record
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from instructgpt.config.data import DataConfig
+from instructgpt.data.hygiene.removals import counts_by_file
 from instructgpt.data.jsonl import write_jsonl
 from instructgpt.data.readers import (
     Loaded,
@@ -24,12 +26,12 @@ from instructgpt.data.readers import (
     load_prompts,
     load_rankings,
 )
-from instructgpt.data.records import Demonstration, Document, Prompt, Ranking
+from instructgpt.data.records import Demonstration, Document, Prompt, Ranking, Record
 from instructgpt.data.splits import Split, identity, prompt_of, split
 from instructgpt.errors import DataError
+from instructgpt.pipeline.hygiene import clean_rows, duplicate_clusters, rows_of, write_removals
 from instructgpt.storage.run_dir import RunDir
 
-Record = Document | Prompt | Demonstration | Ranking
 R = TypeVar("R", Document, Prompt, Demonstration, Ranking)
 
 _NAMES: dict[type, tuple[str, str]] = {
@@ -42,35 +44,53 @@ _PROBLEMS_NAMED = 20
 
 
 def run(config: DataConfig, run: RunDir) -> dict[str, Any]:
-    """Read, split and write; the summary counts rows per file and names what was left out."""
-    documents = _read(load_documents, config.documents, config)
-    demonstrations = _read(load_demonstrations, config.demonstrations, config)
-    rankings = _read(load_rankings, config.rankings, config)
-    prompts = _read(load_prompts, config.prompts, config)
-    with_prompt: list[Record] = [*demonstrations.records, *rankings.records, *prompts.records]
-    parts: list[Split[Any]] = []
-    if documents.records:
-        parts.append(split(documents.records, config.valid_fraction, config.seed, "prompt"))
-    if with_prompt:
-        # One split over all kinds: a prompt whose ranking is held out is no demonstration either.
-        sides: Split[Any] = split(
-            with_prompt,  # type: ignore[type-var]
-            config.valid_fraction,
-            config.seed,
-            config.split_by,
-        )
-        parts += _by_kind(sides, with_given_prompts=bool(prompts.records))
+    """Read, clean, split and write; the summary counts rows and names what was left out."""
+    loaded = {
+        Document: _read(load_documents, config.documents, config),
+        Demonstration: _read(load_demonstrations, config.demonstrations, config),
+        Ranking: _read(load_rankings, config.rankings, config),
+        Prompt: _read(load_prompts, config.prompts, config),
+    }
+    rows = [row for one in loaded.values() for row in rows_of(one)]
+    cleaned = clean_rows(rows, config.hygiene, config.seed)
+    left = [row.record for row in cleaned.rows]
+    _check_something_is_left(loaded, left)
+    # One split over all kinds: a prompt whose ranking is held out is no demonstration either.
+    parts = _by_kind(_split(left, config), with_given_prompts=bool(loaded[Prompt].records))
     counts = _write(parts, run)
-    loaded = (documents, demonstrations, rankings, prompts)
-    problems = [problem for one in loaded for problem in one.problems]
+    problems = [problem for one in loaded.values() for problem in one.problems]
     _write_problems(problems, run)
-    lines = [line for one in loaded for line in one.problem_lines()]
+    write_removals(cleaned, run.path("removals.jsonl"))
+    lines = [line for one in loaded.values() for line in one.problem_lines()]
     return {
         **counts,
         "problems": len(problems),
+        "removed": len(rows) - len(left),
+        "removals": counts_by_file(rows, cleaned.removals),
         "problem_lines": lines[:_PROBLEMS_NAMED],
-        "formats": sorted({one.format for one in loaded if one.format}),
+        "formats": sorted({one.format for one in loaded.values() if one.format}),
     }
+
+
+def _split(records: Sequence[Any], config: DataConfig) -> Split[Any]:
+    """What hygiene counts as one prompt goes to one side, also where it was told to keep it."""
+    return split(
+        records,
+        config.valid_fraction,
+        config.seed,
+        config.split_by,
+        user_key=config.hygiene.user_key,
+        clusters=duplicate_clusters(records, config.hygiene),
+    )
+
+
+def _check_something_is_left(loaded: Mapping[type, Loaded[Any]], left: Sequence[Record]) -> None:
+    for kind, one in loaded.items():
+        if one.records and not any(isinstance(record, kind) for record in left):
+            raise DataError(
+                f"{_NAMES[kind][0]}: hygiene removes all {len(one.records)} records; "
+                "look at them with `instructgpt data clean`, then loosen the hygiene settings"
+            )
 
 
 def _read(load: Callable[..., Loaded[R]], paths: Sequence[str], config: DataConfig) -> Loaded[R]:
@@ -80,6 +100,7 @@ def _read(load: Callable[..., Loaded[R]], paths: Sequence[str], config: DataConf
     for path in paths:
         loaded = load(path, format=config.format, on_problem=config.on_problem)
         all_loaded.records += loaded.records
+        all_loaded.origins += loaded.origins
         all_loaded.problems += loaded.problems
         formats[loaded.format] = None
     all_loaded.format = "+".join(formats)
@@ -89,16 +110,19 @@ def _read(load: Callable[..., Loaded[R]], paths: Sequence[str], config: DataConf
 def _by_kind(sides: Split[Any], *, with_given_prompts: bool) -> list[Split[Any]]:
     """One split per kind that has records; prompts are the given ones or else everybody's."""
     parts: list[Split[Any]] = []
-    for kind in (Demonstration, Ranking):
+    for kind in (Document, Demonstration, Ranking):
         part: Split[Any] = Split(*([one for one in side if type(one) is kind] for side in sides))
         if part.train or part.heldout:
             parts.append(_both_sides(part, _NAMES[kind][0]))
     prompts: Split[Any] = Split(*(_unique_prompts(side, with_given_prompts) for side in sides))
-    return [*parts, _both_sides(prompts, "prompts")]
+    if prompts.train or prompts.heldout:
+        parts.append(_both_sides(prompts, "prompts"))
+    return parts
 
 
 def _unique_prompts(records: Sequence[Any], only_given: bool) -> list[Prompt]:
-    chosen = [one for one in records if type(one) is Prompt] if only_given else records
+    kinds = (Prompt,) if only_given else (Prompt, Demonstration, Ranking)
+    chosen = [one for one in records if isinstance(one, kinds)]
     return list({identity(one): prompt_of(one) for one in chosen}.values())
 
 

@@ -123,7 +123,16 @@ def test_real_files_of_five_formats_go_through(real_data: Path, tmp_path: Path) 
     ]
     summary = run_stage("data", tmp_path / "out", flags=settings).summary
     # the files hold 999 and 1,000 rows, 775 rankings and 2,312 pairs, some of them odd
-    assert summary["demonstrations"] + summary["demonstrations_valid"] == 1999
-    kept = summary["rankings"] + summary["rankings_heldout"]
-    assert kept + summary["problems"] == 775 + 2312
+    counts = summary["removals"]
+    answered, ranked = (
+        [counts[flag.partition("=")[2]] for flag in settings if flag.startswith(kind)]
+        for kind in ("demonstrations=", "--rankings=")
+    )
+    answered.append(counts[settings[2].partition("=")[2]])
+    assert sum(one["records"] for one in answered) == 1999
+    assert sum(one["records"] for one in ranked) + summary["problems"] == 775 + 2312
+    assert summary["demonstrations"] + summary["demonstrations_valid"] == sum(
+        one["kept"] for one in answered
+    )
+    assert summary["rankings"] + summary["rankings_heldout"] == sum(one["kept"] for one in ranked)
     assert summary["problems"] < 40
