@@ -32,7 +32,16 @@ TALK = {
     "chat": {"--system", "--max-new-tokens", "--temperature", "--top-p", "--seed", "--device"},
     "doctor": {"--json"},
 }
-OWN_FLAGS = {"--out", "--config", "--print-config", "--help", "--until", "--from", "--dry-run"}
+OWN_FLAGS = {
+    "--out",
+    "--config",
+    "--print-config",
+    "--help",
+    "--until",
+    "--from",
+    "--dry-run",
+    "--track",
+}
 
 
 @cache

@@ -19,6 +19,10 @@ Until = Annotated[str | None, typer.Option("--until", help="Last stage to run.")
 Start = Annotated[
     str | None, typer.Option("--from", help="Do this stage and all after it again, even if done.")
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", help="Experiment tracker: tensorboard, wandb, mlflow or trackio."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done, and why.")]
 
 
@@ -33,13 +37,14 @@ def quickstart(
     out: Out = None,
     until: Until = None,
     start: Start = None,
+    track: Track = None,
     dry_run: DryRun = False,
 ) -> None:
     """All of InstructGPT on a small bilingual world, in minutes on a laptop.
 
     Settings can be overridden as STAGE.SETTING=VALUE, for example sft.epochs=1 or seed=1.
     """
-    _run(find_recipe("quickstart"), out, until, start, dry_run, ctx.args)
+    _run(find_recipe("quickstart"), out, until, start, track or [], dry_run, ctx.args)
 
 
 def run(
@@ -48,6 +53,7 @@ def run(
     out: Out = None,
     until: Until = None,
     start: Start = None,
+    track: Track = None,
     dry_run: DryRun = False,
 ) -> None:
     """Run a recipe's stages in order; what is done and unchanged is skipped.
@@ -57,7 +63,7 @@ def run(
     """
     if recipe.startswith("--"):
         raise ConfigError(f"write the recipe before its settings: instructgpt run RECIPE {recipe}")
-    _run(find_recipe(recipe), out, until, start, dry_run, ctx.args)
+    _run(find_recipe(recipe), out, until, start, track or [], dry_run, ctx.args)
 
 
 def find_recipe(name: str) -> Path:
@@ -87,6 +93,7 @@ def _run(
     out: Path | None,
     until: str | None,
     start: str | None,
+    track: list[str],
     dry_run: bool,
     flags: list[str],
 ) -> None:
@@ -111,4 +118,5 @@ def _run(
         table(["stage", "kind", "action", "why"], rows)
         return
     say(f"{plan.name}: {len(plan.stages)} stages in {plan.root}")
-    closing_words(run_plan(plan, until=until, start=start, observer=ConsoleObserver()))
+    observer = ConsoleObserver()
+    closing_words(run_plan(plan, until=until, start=start, track=track, observer=observer))

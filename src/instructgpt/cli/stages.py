@@ -37,6 +37,10 @@ def _verb(stage: Stage) -> Callable[..., None]:
         config: Annotated[
             list[Path] | None, typer.Option(help="YAML file with settings; later ones win.")
         ] = None,
+        track: Annotated[
+            list[str] | None,
+            typer.Option(help="Experiment tracker: tensorboard, wandb, mlflow or trackio."),
+        ] = None,
         print_config: Annotated[
             bool, typer.Option("--print-config", help="Only print the settings, as YAML.")
         ] = False,
@@ -51,7 +55,9 @@ def _verb(stage: Stage) -> Callable[..., None]:
         from instructgpt.cli.console import ConsoleObserver, closing_words
         from instructgpt.pipeline.run import run_stage
 
-        outcome = run_stage(stage.stem, out, config or [], ctx.args, ConsoleObserver())
+        outcome = run_stage(
+            stage.stem, out, config or [], ctx.args, ConsoleObserver(), track=track or []
+        )
         closing_words([outcome])
 
     return run

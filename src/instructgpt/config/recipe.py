@@ -2,11 +2,13 @@
 
     name: quickstart
     seed: 0
+    trackers: [tensorboard]
     stages:
       world: {stage: microworld, people: 20}
       base:  {stage: pretrain, documents: "@world/documents.jsonl"}
       sft:   {model: "@base/model", demonstrations: "@world/demonstrations.jsonl"}
 
+`trackers` are the experiment trackers that follow every stage; they change no stage's identity.
 `stage` names the kind and defaults to the section's name. '@world/documents.jsonl' is that file in
 the run directory of stage `world`, which must come earlier.
 """
@@ -20,12 +22,13 @@ from pathlib import Path
 
 from instructgpt.config.load import did_you_mean
 from instructgpt.config.references import find_references
+from instructgpt.config.trackers import check_trackers
 from instructgpt.config.yaml12 import Settings, read_yaml
 from instructgpt.errors import ConfigError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_TOP_KEYS = ("name", "seed", "stages")
+_TOP_KEYS = ("name", "seed", "trackers", "stages")
 # Folders that a recipe's root directory holds besides its stages.
 _RESERVED = ("stale",)
 
@@ -47,6 +50,7 @@ class Recipe:
     seed: int
     sections: dict[str, Section]
     source: str
+    trackers: tuple[str, ...] = ()
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -66,8 +70,13 @@ def load_recipe(path: Path) -> Recipe:
     stages = settings.values.get("stages")
     if not isinstance(stages, dict) or not stages:
         raise ConfigError(f"{path}: a recipe needs `stages:` with at least one stage below it")
+    trackers = settings.values.get("trackers") or []
+    where = f"{settings.origin('trackers')}: trackers"
+    if not isinstance(trackers, list) or not all(isinstance(one, str) for one in trackers):
+        raise ConfigError(f"{where}: use a list of names, got {trackers!r}")
     below = settings.section("stages")
-    return Recipe(name, seed, {key: _section(key, below) for key in stages}, str(path))
+    sections = {key: _section(key, below) for key in stages}
+    return Recipe(name, seed, sections, str(path), check_trackers(trackers, where))
 
 
 def derive_seed(recipe_seed: int, stage_name: str) -> int:

@@ -56,6 +56,7 @@ class Plan:
     name: str
     root: Path
     stages: list[PlannedStage]
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def plan_recipe(recipe: Recipe, root: Path, flags: Sequence[str] = ()) -> Plan:
         planned[section.name] = PlannedStage(
             section.name, stage, config, own_seed, parents, root / section.name
         )
-    return Plan(recipe.name, root, list(planned.values()))
+    return Plan(recipe.name, root, list(planned.values()), recipe.trackers)
 
 
 def select_stages(plan: Plan, until: str | None = None) -> list[PlannedStage]:

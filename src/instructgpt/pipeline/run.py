@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instructgpt.config.load import load_config
 from instructgpt.config.recipe import load_recipe
+from instructgpt.config.trackers import check_trackers
 from instructgpt.pipeline.plan import (
     Action,
     Plan,
@@ -21,12 +22,13 @@ from instructgpt.pipeline.plan import (
     select_stages,
     sibling_runs,
 )
-from instructgpt.pipeline.stages import find_stage
+from instructgpt.pipeline.stages import Stage, find_stage
 from instructgpt.storage.atomic import disk_errors
 from instructgpt.storage.lock import DirectoryLock
 from instructgpt.storage.run_dir import RunDir
 
 if TYPE_CHECKING:
+    from instructgpt.config.base import Config
     from instructgpt.distributed.world import World
 
 
@@ -62,17 +64,19 @@ def run_recipe(
     *,
     until: str | None = None,
     start: str | None = None,
+    track: Sequence[str] = (),
     observer: Observer | None = None,
 ) -> list[Outcome]:
     """Run the stages of a recipe file below `root` (default: runs/NAME); what is done is skipped.
 
     `flags` override settings ("sft.optim.lr=1e-5"); `until` is the last stage, and everything
-    from `start` on is done again. A stage whose settings or inputs changed is done again too; its
-    old directory moves to ROOT/stale. Errors: InstructGPTError of the stage or the settings.
+    from `start` on is done again; `track` names trackers beside the recipe's own. A stage whose
+    settings or inputs changed is done again too; its old directory moves to ROOT/stale. Errors:
+    InstructGPTError of the stage or the settings.
     """
     loaded = load_recipe(Path(recipe))
     plan = plan_recipe(loaded, Path(root or Path("runs", loaded.name)), flags)
-    return run_plan(plan, until=until, start=start, observer=observer)
+    return run_plan(plan, until=until, start=start, track=track, observer=observer)
 
 
 def run_plan(
@@ -80,10 +84,12 @@ def run_plan(
     *,
     until: str | None = None,
     start: str | None = None,
+    track: Sequence[str] = (),
     observer: Observer | None = None,
 ) -> list[Outcome]:
     """`run_recipe` for a plan that is already made."""
     observer = observer or Observer()
+    plan = replace(plan, trackers=check_trackers([*plan.trackers, *track], "--track"))
     chosen = select_stages(plan, until)
     actions = decide(plan, start)
     if all(actions[planned.name].kind == "skip" for planned in chosen):
@@ -94,7 +100,7 @@ def run_plan(
         return [
             _skip(planned, observer)
             if actions[planned.name].kind == "skip"
-            else _execute(planned, actions[planned.name], world, observer)
+            else _execute(plan, planned, actions[planned.name], world, observer)
             for planned in chosen
         ]
 
@@ -105,15 +111,30 @@ def run_stage(
     files: Sequence[Path] = (),
     flags: Sequence[str] = (),
     observer: Observer | None = None,
+    *,
+    track: Sequence[str] = (),
 ) -> Outcome:
     """Run one stage in directory `out`, with settings from YAML `files` and `flags`.
 
-    A finished run with the same settings and inputs is skipped, an interrupted one goes on.
-    Errors: RunDirError when `out` holds a run with other settings.
+    `track` names experiment trackers. A finished run with the same settings and inputs is
+    skipped, an interrupted one goes on. Errors: RunDirError when
+    `out` holds a run with other settings.
     """
-    observer = observer or Observer()
     stage = find_stage(stem)
     config = load_config(stage.config_class(), files, flags)
+    return run_config(stage, config, out, observer, track=track)
+
+
+def run_config(
+    stage: Stage,
+    config: Config,
+    out: str | Path,
+    observer: Observer | None = None,
+    *,
+    track: Sequence[str] = (),
+) -> Outcome:
+    """`run_stage` for settings that are already checked."""
+    observer = observer or Observer()
     if stage.reads_all:
         root = getattr(config, "root", None) or Path(out).parent
         parents = sibling_runs(Path(root), but=Path(out))
@@ -121,7 +142,8 @@ def run_stage(
         parents = outside_inputs(config)
     seed = getattr(config, "seed", 0)
     planned = PlannedStage(Path(out).name, stage, config, seed, parents, Path(out))
-    plan = Plan(planned.name, planned.path.parent, [planned])
+    trackers = check_trackers(track, "--track")
+    plan = Plan("instructgpt", planned.path.parent, [planned], trackers)
     action = decide(plan)[planned.name]
     if action.kind == "skip":
         return _skip(planned, observer)
@@ -130,7 +152,7 @@ def run_stage(
         action = Action("resume", action.why)
     with _world() as world:
         world.barrier()
-        return _execute(planned, action, world, observer)
+        return _execute(plan, planned, action, world, observer)
 
 
 def _skip(planned: PlannedStage, observer: Observer) -> Outcome:
@@ -139,7 +161,9 @@ def _skip(planned: PlannedStage, observer: Observer) -> Outcome:
     return outcome
 
 
-def _execute(planned: PlannedStage, action: Action, world: World, observer: Observer) -> Outcome:
+def _execute(
+    plan: Plan, planned: PlannedStage, action: Action, world: World, observer: Observer
+) -> Outcome:
     if world.is_main:
         observer.starting(planned.name, planned.stage.stem, action)
         if action.kind == "again":
@@ -154,6 +178,7 @@ def _execute(planned: PlannedStage, action: Action, world: World, observer: Obse
         writes=world.is_main,
     ) as run:
         world.barrier()  # the run directory exists, and a killed write in it is cleaned up
+        run.track(plan.trackers, plan.name)
         if world.is_main or planned.stage.shares_work:
             summary = planned.stage.function()(planned.runnable_config(), run)
             run.finish(summary)

@@ -3,6 +3,7 @@
 config.yaml      the resolved settings; can be run again
 manifest.json    stage, settings, seed, parents, environment, source revision, fingerprint
 metrics.jsonl    deterministic numbers only: a resumed run writes the same bytes
+trackers.json    how far each experiment tracker has followed metrics.jsonl, if any does
 timings.jsonl    everything that a clock decides
 checkpoints/     what the run continues from
 model/           the result of a training stage, a plain Hugging Face directory
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,6 +36,7 @@ from instructgpt.storage.manifest import (
     write_json,
 )
 from instructgpt.storage.metric_log import MetricLog, finite
+from instructgpt.storage.trackers import Followers, TrackedRun
 
 
 class RunDir:
@@ -61,6 +63,7 @@ class RunDir:
         self._opened = time.monotonic()
         self._seconds_before = 0.0
         self._must_load = False
+        self._followers: Followers | None = None
 
     @classmethod
     def open(
@@ -125,6 +128,9 @@ class RunDir:
 
     def close(self) -> None:
         """Let other processes in; an unfinished run can be continued later."""
+        if self._followers is not None:
+            self._followers.close(self.is_done)
+            self._followers = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -192,6 +198,14 @@ class RunDir:
         NaN and infinities are written as null and named in the row's `nonfinite`.
         """
         self._append(self._metrics, step, metrics)
+        if self._followers is not None:
+            self._followers.follow(step, metrics)
+
+    def track(self, trackers: Sequence[str], project: str) -> None:
+        """Have experiment trackers follow metrics.jsonl, opened with its first row; rank 0 only."""
+        if trackers and self.writes:
+            run = TrackedRun(self.root, project, self.root.name, self.stage, self.config)
+            self._followers = Followers(trackers, run, self._metrics)
 
     def log_timing(self, step: int, values: Mapping[str, Any]) -> None:
         """Append a row of seconds, rates or memory to timings.jsonl."""
