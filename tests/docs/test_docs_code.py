@@ -31,6 +31,8 @@ READERS = (load_documents, load_demonstrations, load_rankings, load_prompts)
 TALK = {
     "chat": {"--system", "--max-new-tokens", "--temperature", "--top-p", "--seed", "--device"},
     "doctor": {"--json"},
+    "export": {"--out", "--dtype", "--format", "--converter"},
+    "push": {"--private"},
 }
 OWN_FLAGS = {
     "--out",
@@ -109,7 +111,7 @@ def test_commands_have_known_verbs_and_settings(docs, tmp_path):
         else:
             options = {a for a in arguments if a.startswith("--")}
             assert options <= TALK.get(verb, TALK["chat"]), page
-            assert verb in ("chat", "generate", "doctor"), page
+            assert verb in (*TALK, "generate"), page
 
 
 def test_recipes_in_the_pages_can_be_planned(docs, tmp_path):

@@ -15,7 +15,8 @@ tags: [instructgpt, {{ facts.stage }}]
 
 # {{ facts.name }} ({{ facts.stage }})
 
-Trained by `instructgpt {{ facts.version }}`, stage `{{ facts.stage }}`, seed {{ facts.seed }}.
+Trained by `instructgpt {{ facts.version }}`, stage `{{ facts.stage }}`
+{%- if facts.seed is not none %}, seed {{ facts.seed }}{% endif %}.
 
 ## Use
 
@@ -24,7 +25,10 @@ Trained by `instructgpt {{ facts.version }}`, stage `{{ facts.stage }}`, seed {{
 from transformers import pipeline
 
 reward = pipeline("text-classification", model=".", function_to_apply="none")
+{% if bias -%}
 # add config.reward_bias ({{ "%.6f" % bias }}) so that demonstrations average 0
+{% endif -%}
+print(reward("..."))  # the dialogue as its chat template renders it, up to the end token
 {% else -%}
 from transformers import pipeline
 
@@ -35,11 +39,29 @@ print(chat([{"role": "user", "content": "..."}], max_new_tokens=64))
 
 ## Lineage
 
+{% if facts.lineage is defined -%}
+| made | by stage | from | fingerprint |
+| --- | --- | --- | --- |
+{% for row in facts.lineage -%}
+| {{ row.name }} | {{ row.stage or "a file" }} | {{ row.made_from | join(", ") or "-" }} |
+{#- one row of the table #} `{{ row.fingerprint[:16] }}` |
+{% endfor %}
+{% else -%}
 | parent | fingerprint |
 | --- | --- |
 {% for name, fingerprint in facts.parents.items() -%}
 | {{ name }} | `{{ fingerprint }}` |
 {% endfor %}
+{% endif -%}
+{% if facts.scores is defined and facts.scores -%}
+## Scores on held-out prompts, with 95 % intervals
+
+| score | value |
+| --- | --- |
+{% for name, value in facts.scores.items() -%}
+| {{ name }} | {{ value }} |
+{% endfor %}
+{% endif -%}
 ## Numbers of the run
 
 | metric | value |

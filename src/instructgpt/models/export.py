@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ def export_model(
     tokenizer: PreTrainedTokenizerBase,
     destination: Path,
     facts: dict[str, Any],
+    check: Callable[[Path], None] | None = None,
 ) -> None:
     """Save weights, tokenizer, chat template and model card; atomic, replaces what was there.
+
+    `check` looks at the files before they appear; what it raises leaves nothing behind.
 
     `facts` (stage, parents, data fingerprints, seed, metrics) become `instructgpt.json` and the
     model card, so that a directory explains itself.
@@ -39,6 +43,8 @@ def export_model(
             json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True), encoding="utf-8"
         )
         (folder / "README.md").write_text(model_card(model.config, facts), encoding="utf-8")
+        if check is not None:
+            check(folder)
 
 
 def _name_tokenizer_class(folder: Path) -> None:

@@ -82,13 +82,18 @@ def load_reward_model(
     """
     location = resolve_checkpoint(source)
     config = _load_config(location)
-    architectures = list(getattr(config, "architectures", None) or [])
-    if not any("SequenceClassification" in name for name in architectures):
+    if not is_reward_model(location):
         raise CheckpointError(
-            f"'{source}' is not a reward model (architectures: {architectures}); train one with "
-            "`instructgpt reward-model`"
+            f"'{source}' is not a reward model (architectures: {config.architectures}); train one "
+            "with `instructgpt reward-model`"
         )
     return _load_scalar(location, config, device, dtype, new="")
+
+
+def is_reward_model(source: str | Path) -> bool:
+    """Whether a checkpoint says that it classifies sequences rather than continues them."""
+    config = _load_config(resolve_checkpoint(source))
+    return any("SequenceClassification" in name for name in config.architectures or [])
 
 
 def new_reward_model(
