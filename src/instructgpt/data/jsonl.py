@@ -18,6 +18,17 @@ from instructgpt.errors import DataError
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _BOM = b"\xef\xbb\xbf"
 
+HALF_CHARACTER = "half a surrogate pair (\\uD8xx) in a string"
+NO_NUMBER = "{} is not a JSON number; write null"
+
+
+class BrokenRow(DataError):
+    """A row that cannot even be read; `reason` is the message without the place."""
+
+    def __init__(self, path: str | Path, line: int, reason: str) -> None:
+        super().__init__(f"{path}:{line}: {reason}")
+        self.reason = reason
+
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
     """Yield (line number from 1, value) for every line that is not blank; `.gz` is unpacked.
@@ -25,9 +36,20 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
     Errors: DataError "file:line: ..." for a missing file, bytes that are not UTF-8, text that is
     not JSON (NaN and Infinity are not), or half a surrogate pair, which no tokenizer can encode.
     """
+    for number, value in scan_jsonl(path):
+        if isinstance(value, BrokenRow):
+            raise value
+        yield number, value
+
+
+def scan_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
+    """`read_jsonl` that goes on behind a broken line: a BrokenRow stands in place of its value."""
     for number, line in enumerate(read_lines(path), start=1):
         if line := line.rstrip():
-            yield number, parse_json(decode_utf8(line, path, number), path, number)
+            try:
+                yield number, parse_json(decode_utf8(line, path, number), path, number)
+            except BrokenRow as broken:
+                yield number, broken
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -66,17 +88,23 @@ def read_lines(path: str | Path) -> Iterator[bytes]:
 
     Errors: DataError when the file is missing, unreadable, or broken gzip.
     """
-    try:
-        with open_binary(path) as file:
-            for index, line in enumerate(file):
-                yield line.removeprefix(_BOM) if index == 0 else line
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: broken gzip file ({error}); download or pack it again") from error
+    with open_binary(path) as file, gzip_errors(path):
+        for index, line in enumerate(file):
+            yield line.removeprefix(_BOM) if index == 0 else line
 
 
 def read_bytes(path: str | Path) -> bytes:
     """The whole file, unpacked if it is gzip, without a leading BOM. Errors: as `read_lines`."""
     return b"".join(read_lines(path))
+
+
+@contextlib.contextmanager
+def gzip_errors(path: str | Path) -> Iterator[None]:
+    """Turn what a broken gzip file raises into a DataError."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: broken gzip file ({error}); download or pack it again") from error
 
 
 def open_binary(path: str | Path) -> IO[bytes]:
@@ -96,30 +124,45 @@ def decode_utf8(data: bytes, path: str | Path, line: int) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         where = line + data.count(b"\n", 0, error.start)
-        raise DataError(
-            f"{path}:{where}: not UTF-8 (byte 0x{data[error.start]:02X}); "
-            "convert it, for example with `iconv -f GB18030 -t UTF-8`"
-        ) from error
+        raise not_utf8(path, where, data[error.start]) from error
+
+
+def not_utf8(path: str | Path, line: int, byte: int) -> BrokenRow:
+    """The error for a byte that is not UTF-8."""
+    return BrokenRow(
+        path,
+        line,
+        f"not UTF-8 (byte 0x{byte:02X}); convert it, for example with `iconv -f GB18030 -t UTF-8`",
+    )
 
 
 def parse_json(text: str, path: str | Path, line: int) -> Any:
     """The JSON value in `text`, which starts at `line` of the file. Errors: DataError."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
-        if _SURROGATE_ESCAPE.search(text):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError as error:
-        where = f"{path}:{line + error.lineno - 1}"
-        raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
-    except UnicodeEncodeError as error:
-        raise DataError(f"{path}:{line}: half a surrogate pair (\\uD8xx) in a string") from error
+        reason = f"not JSON: {error.msg} at column {error.colno}"
+        raise BrokenRow(path, line + error.lineno - 1, reason) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}:{line}: not JSON: {error}") from error
+        raise BrokenRow(path, line, f"not JSON: {error}") from error
+    if has_half_character(text, value):
+        raise BrokenRow(path, line, HALF_CHARACTER)
     return value
 
 
+def has_half_character(text: str, value: Any) -> bool:
+    """Whether a string in `value`, read from `text`, holds half a surrogate pair."""
+    if not _SURROGATE_ESCAPE.search(text):
+        return False
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number; write null")
+    raise ValueError(NO_NUMBER.format(name))
 
 
 def _gzip_writer(raw: IO[bytes]) -> IO[bytes]:

@@ -1,59 +1,49 @@
 """Files in the formats that people bring -> records; what cannot be used is counted and named.
 
     load_documents / load_prompts / load_demonstrations / load_rankings(path)
+    for part in open_parts(path, kind): for item in part: ...    one row in memory at a time
 
-The format is told from the keys of the rows (see `formats`), or given by name. A broken file
-(missing, empty, not JSON, not UTF-8) is an error. A row that cannot be used is a `Problem` with
-file, row and reason: left out and logged, or an error with on_problem="error". Nothing in a row is
-repaired or guessed.
+`path` is a file, a folder or `hf:owner/name[:split]`. The format is told from the keys of the rows
+(see `formats`), or given by name; `columns` renames keys first. A file that is missing, empty or no
+data file is an error. A row that cannot be used is a `Problem` with file, row and reason: left out
+and reported, or an error with on_problem="error". A row that cannot even be read (not JSON, not
+UTF-8) is an error unless on_problem="skip_broken". Nothing in a row is repaired or guessed.
 """
 
 from __future__ import annotations
 
 import difflib
-import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from instructgpt.data.formats import FORMATS
-from instructgpt.data.formats.base import Format, Parser, RowError
+from instructgpt.data.formats.base import Format, Omission, Parser, RowError
+from instructgpt.data.jsonl import BrokenRow
+from instructgpt.data.problems import (
+    BrokenProblem,
+    PartProblem,
+    Problem,
+    problem_lines,
+    report_problems,
+)
 from instructgpt.data.records import Demonstration, Document, Prompt, Ranking
-from instructgpt.data.source import Source, find_files, read_source
+from instructgpt.data.source import Columns, Source, open_sources
 from instructgpt.errors import DataError
 
-logger = logging.getLogger(__name__)
+__all__ = ["Found", "Loaded", "OnProblem", "Origin", "Part", "Problem", "open_parts"]
 
-OnProblem = Literal["error", "skip"]
+OnProblem = Literal["skip", "skip_broken", "error"]
 
 R = TypeVar("R", Document, Prompt, Demonstration, Ranking)
 
-_ROWS_LOOKED_AT = 100
-_ROWS_NAMED = 5
-_PLURALS: dict[type, str] = {
+PLURALS: dict[type, str] = {
     Document: "documents",
     Prompt: "prompts",
     Demonstration: "demonstrations",
     Ranking: "rankings",
 }
-
-
-class Problem(NamedTuple):
-    """A row that was left out and why; row 0 is the whole file, which was read all the same.
-
-    `row` counts from 1: the line of a JSON-lines or text file, the place in a JSON list.
-    """
-
-    file: str
-    row: int
-    reason: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.file}:{self.row}: {self.reason}" if self.row else f"{self.file}: {self.reason}"
-        )
 
 
 class Origin(NamedTuple):
@@ -77,41 +67,105 @@ class Loaded(Generic[R]):
 
     def problem_lines(self) -> list[str]:
         """One line per file and reason: how many rows, and which."""
-        rows: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for problem in self.problems:
-            rows[problem.file, problem.reason].append(problem.row)
-        return [f"{file}: {_where(found)}{reason}" for (file, reason), found in rows.items()]
+        return problem_lines(self.problems)
+
+
+class Found(NamedTuple, Generic[R]):
+    """A record and the row that it is from."""
+
+    row: int
+    record: R
+
+
+class Part(Generic[R]):
+    """One file (or dataset) in one format, to be read once: its records and problems in order."""
+
+    def __init__(self, source: Source, format: Format, kind: type[R]) -> None:
+        self.name = source.name
+        self.format = format
+        self.kind: type[R] = kind
+        self._source = source
+
+    def __iter__(self) -> Iterator[Found[R] | Problem]:
+        source, parser = self._source, self.format.parsers[self.kind]
+        if source.remark:
+            yield Problem(source.name, 0, source.remark)
+        for number, row in source.rows:
+            if isinstance(row, BrokenRow):
+                yield BrokenProblem(source.name, number, row.reason)
+                continue
+            try:
+                parsed = _parse_row(row, parser)
+            except RowError as error:
+                yield Problem(source.name, number, str(error))
+                continue
+            for one in parsed:
+                if isinstance(one, Omission):
+                    yield PartProblem(source.name, number, one.reason)
+                else:
+                    yield Found(number, one)
 
 
 def load_documents(
-    path: str | Path, *, format: str | None = None, on_problem: OnProblem = "skip"
+    path: str | Path,
+    *,
+    format: str | None = None,
+    on_problem: OnProblem = "skip",
+    columns: Columns | None = None,
 ) -> Loaded[Document]:
-    """Pretraining text: .txt (cut between paragraphs, see `plain_text`) or JSON with `text`.
+    """Pretraining text: .txt (cut between paragraphs, see `plain_text`) or rows with `text`.
 
-    `path` is a file or a folder. Errors: DataError.
+    Errors: DataError.
     """
-    return _load(path, Document, format, on_problem)
+    return _load(path, Document, format, on_problem, columns)
 
 
 def load_prompts(
-    path: str | Path, *, format: str | None = None, on_problem: OnProblem = "skip"
+    path: str | Path,
+    *,
+    format: str | None = None,
+    on_problem: OnProblem = "skip",
+    columns: Columns | None = None,
 ) -> Loaded[Prompt]:
     """Prompts, also those of files that hold answers or rankings. Errors: DataError."""
-    return _load(path, Prompt, format, on_problem)
+    return _load(path, Prompt, format, on_problem, columns)
 
 
 def load_demonstrations(
-    path: str | Path, *, format: str | None = None, on_problem: OnProblem = "skip"
+    path: str | Path,
+    *,
+    format: str | None = None,
+    on_problem: OnProblem = "skip",
+    columns: Columns | None = None,
 ) -> Loaded[Demonstration]:
     """Prompts with the answer to imitate. Errors: DataError."""
-    return _load(path, Demonstration, format, on_problem)
+    return _load(path, Demonstration, format, on_problem, columns)
 
 
 def load_rankings(
-    path: str | Path, *, format: str | None = None, on_problem: OnProblem = "skip"
+    path: str | Path,
+    *,
+    format: str | None = None,
+    on_problem: OnProblem = "skip",
+    columns: Columns | None = None,
 ) -> Loaded[Ranking]:
     """Prompts with K ranked answers; pairs are K = 2. Errors: DataError."""
-    return _load(path, Ranking, format, on_problem)
+    return _load(path, Ranking, format, on_problem, columns)
+
+
+def open_parts(
+    path: str | Path,
+    kind: type[R],
+    *,
+    format: str | None = None,
+    columns: Columns | None = None,
+) -> Iterator[Part[R]]:
+    """Every file behind `path`, ready to be read row by row.
+
+    Errors: DataError for a file that is no data file or holds no `kind`.
+    """
+    for source in open_sources(path, columns):
+        yield Part(source, choose_format(source, kind, format), kind)
 
 
 def parse_demonstrations(
@@ -125,56 +179,67 @@ def parse_demonstrations(
         raise DataError(f"{name}: no rows")
     numbered = list(enumerate(rows, start=1))
     others = [(number, row) for number, row in numbered if not isinstance(row, Demonstration)]
-    source = Source(Path(name), others)
-    chosen = _choose_format(source, Demonstration, format) if others else FORMATS["records"]
+    chosen = FORMATS["records"]
+    if others:
+        chosen = choose_format(Source(name, iter(others)), Demonstration, format)
     records: list[Demonstration] = []
     for number, row in numbered:
         if isinstance(row, Demonstration):
             records.append(row)
             continue
         try:
-            records += _parse_row(row, chosen.parsers[Demonstration])
+            parsed = _parse_row(row, chosen.parsers[Demonstration])
         except RowError as error:
             raise DataError(f"{name}:{number}: {error}") from error
+        for one in parsed:
+            if isinstance(one, Omission):
+                raise DataError(f"{name}:{number}: {one.reason}")
+            records.append(one)
     return records
 
 
-def _load(path: str | Path, kind: type[R], format: str | None, on_problem: OnProblem) -> Loaded[R]:
+def refuse_broken(problem: Problem) -> DataError:
+    """The error for a row that cannot even be read."""
+    return DataError(
+        f"{problem}; mend the file, or leave such rows out with "
+        "`instructgpt data convert --on-problem skip_broken`"
+    )
+
+
+def _load(
+    path: str | Path,
+    kind: type[R],
+    format: str | None,
+    on_problem: OnProblem,
+    columns: Columns | None,
+) -> Loaded[R]:
     loaded: Loaded[R] = Loaded([], "")
     formats: dict[str, None] = {}
-    for file in find_files(path):
-        source = read_source(file)
-        chosen = _choose_format(source, kind, format)
-        _parse(source, chosen, kind, on_problem, loaded)
-        formats[chosen.name] = None
+    for part in open_parts(path, kind, format=format, columns=columns):
+        problems: list[Problem] = []
+        for item in part:
+            if isinstance(item, Found):
+                loaded.records.append(item.record)
+                loaded.origins.append(Origin(part.name, item.row))
+            elif isinstance(item, BrokenProblem) and on_problem != "skip_broken":
+                raise refuse_broken(item)
+            else:
+                problems.append(item)
+        if problems and on_problem == "error":
+            more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+            raise DataError(f"{problems[0]}{more}")
+        loaded.problems += problems
+        formats[part.format.name] = None
     loaded.format = "+".join(formats)
     if not loaded.records:
-        first = loaded.problems[0]
-        raise DataError(f"{first}; no row of '{path}' can be used as {_PLURALS[kind]}")
-    for line in loaded.problem_lines():
-        logger.warning("%s", line)
+        raise nothing_usable(path, kind, loaded.problems[0])
+    report_problems(loaded.problems)
     return loaded
 
 
-def _parse(
-    source: Source, chosen: Format, kind: type[R], on_problem: OnProblem, loaded: Loaded[R]
-) -> None:
-    """Add the records and problems of one file to `loaded`."""
-    parser = chosen.parsers[kind]
-    file = str(source.file)
-    problems = [Problem(file, 0, source.remark)] if source.remark else []
-    for number, row in source.rows:
-        try:
-            records: list[R] = _parse_row(row, parser)
-        except RowError as error:
-            problems.append(Problem(file, number, str(error)))
-            continue
-        loaded.records += records
-        loaded.origins += [Origin(file, number)] * len(records)
-    if problems and on_problem == "error":
-        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise DataError(f"{problems[0]}{more}")
-    loaded.problems += problems
+def nothing_usable(path: str | Path, kind: type, first: Problem) -> DataError:
+    """The error for data in which every row has a problem."""
+    return DataError(f"{first}; no row of '{path}' can be used as {PLURALS[kind]}")
 
 
 def _parse_row(row: Any, parser: Parser) -> list[Any]:
@@ -183,23 +248,22 @@ def _parse_row(row: Any, parser: Parser) -> list[Any]:
     return parser(row)
 
 
-def _choose_format(source: Source, kind: type, name: str | None) -> Format:
+def choose_format(source: Source, kind: type, name: str | None) -> Format:
     """The named format, or the one that matches most of the first rows, and that holds `kind`."""
     if name is not None:
-        chosen = _named_format(name)
+        chosen = named_format(name)
     elif source.is_text:
         chosen = FORMATS["text"]
     else:
         chosen = _detect(source, kind)
     if kind not in chosen.parsers:
-        holds = " and ".join(_PLURALS[one] for one in chosen.parsers)
-        raise DataError(
-            f"{source.file}: holds {holds} (format {chosen.name}), not {_PLURALS[kind]}"
-        )
+        holds = " and ".join(PLURALS[one] for one in chosen.parsers)
+        raise DataError(f"{source.name}: holds {holds} (format {chosen.name}), not {PLURALS[kind]}")
     return chosen
 
 
-def _named_format(name: str) -> Format:
+def named_format(name: str) -> Format:
+    """The format called `name`. Errors: DataError with the nearest name."""
     if name in FORMATS:
         return FORMATS[name]
     close = difflib.get_close_matches(name, FORMATS, n=1)
@@ -207,24 +271,37 @@ def _named_format(name: str) -> Format:
     raise DataError(f"no data format {name!r}; {hint}")
 
 
+def count_matches(source: Source) -> dict[str, int]:
+    """Format name -> how many of the first rows have its shape."""
+    rows = [row for _number, row in source.first() if isinstance(row, Mapping)]
+    return {known.name: sum(map(known.matches, rows)) for known in FORMATS.values()}
+
+
 def _detect(source: Source, kind: type) -> Format:
-    rows = [row for _number, row in source.rows[:_ROWS_LOOKED_AT] if isinstance(row, Mapping)]
-    votes = {known: sum(map(known.matches, rows)) for known in FORMATS.values()}
-    fitting = [known for known in votes if kind in known.parsers]
+    votes = count_matches(source)
+    fitting = [known.name for known in FORMATS.values() if kind in known.parsers]
     # max keeps the first of equals, and a format that holds what was asked for goes before others
     best = max([*fitting, *votes], key=lambda known: votes[known])
-    if rows and votes[best]:
-        return best
-    keys = ", ".join(sorted({str(key) for row in rows for key in row})) or "no JSON object"
-    raise DataError(
-        f"{source.file}: rows of no known shape (found: {keys}); {_PLURALS[kind]} can be: "
-        + " | ".join(known.shape for known in fitting if known.name != "records")
+    if votes[best]:
+        return FORMATS[best]
+    raise unknown_shape(source, kind)
+
+
+def unknown_shape(source: Source, kind: type | None = None) -> DataError:
+    """The error for rows that no format knows; says what rows of `kind` can look like."""
+    rows = [row for _number, row in source.first()]
+    broken = next((row for row in rows if isinstance(row, BrokenRow)), None)
+    found = {str(key): None for row in rows if isinstance(row, Mapping) for key in row}
+    if broken is not None and not found:
+        return broken
+    keys = ", ".join(sorted(found)) or "no JSON object"
+    shapes = [
+        known.shape
+        for known in FORMATS.values()
+        if known.name != "records" and (kind is None or kind in known.parsers)
+    ]
+    what = f"{PLURALS[kind]} can be" if kind else "known are"
+    return DataError(
+        f"{source.name}: rows of no known shape (found: {keys}); rename keys with columns; "
+        f"{what}: {' | '.join(shapes)}"
     )
-
-
-def _where(rows: list[int]) -> str:
-    if rows == [0]:
-        return ""
-    named = ", ".join(map(str, rows[:_ROWS_NAMED]))
-    more = ", ..." if len(rows) > _ROWS_NAMED else ""
-    return f"{len(rows)} row{'s' if len(rows) > 1 else ''} left out ({named}{more}): "

@@ -8,7 +8,8 @@ JSON forms, one object per line in a .jsonl file; a field at its default is left
     Ranking        {"prompt", "id", "user", "prompt_meta", "completions", "ranks", "labeler",
                     "meta"}
 
-where "prompt_meta" is the prompt's own meta.
+where "prompt_meta" is the prompt's own meta, and a message may hold "weight": 0 (nothing of this
+assistant turn is learned).
 
 All are immutable and compare by value. Constructors and `from_dict` raise ValueError with a
 message that names the field; readers turn that into a problem of one row of one file.
@@ -29,25 +30,34 @@ Meta = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation. `role` is "system", "user" or "assistant"."""
+    """One turn of a conversation. `role` is "system", "user" or "assistant".
+
+    `weight` 0 marks an assistant turn that is context only: nothing of it is learned.
+    """
 
     role: str
     content: str
+    weight: int = 1
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise ValueError(f"role must be one of {', '.join(ROLES)}, not {self.role!r}")
         _check_type("content", self.content, str)
+        if type(self.weight) is not int or self.weight not in (0, 1):
+            raise ValueError(f"weight must be 0 or 1, not {self.weight!r}")
+        if self.weight == 0 and self.role != "assistant":
+            raise ValueError(f"weight belongs to assistant turns, not to {self.role!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        return {"role": self.role, "content": self.content}
+        fields: dict[str, Any] = {"role": self.role, "content": self.content}
+        return fields if self.weight else {**fields, "weight": 0}
 
     @classmethod
     def from_dict(cls, data: Any) -> Message:
         """Read the JSON form; ValueError when it has another shape."""
-        fields = _fields("a message", data, required=("role", "content"))
-        return cls(role=fields["role"], content=fields["content"])
+        fields = _fields("a message", data, required=("role", "content"), optional=("weight",))
+        return cls(fields["role"], fields["content"], fields.get("weight", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +120,7 @@ class Prompt:
 
     @property
     def key(self) -> str:
-        """32 hex digits that depend on the messages alone: same conversation, same key."""
+        """32 hex digits that depend on roles and contents alone: same conversation, same key."""
         turns = [[message.role, message.content] for message in self.messages]
         canonical = json.dumps(turns, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:32]

@@ -98,7 +98,9 @@ def _read(load: Callable[..., Loaded[R]], paths: Sequence[str], config: DataConf
     all_loaded: Loaded[R] = Loaded([], "")
     formats: dict[str, None] = {}
     for path in paths:
-        loaded = load(path, format=config.format, on_problem=config.on_problem)
+        loaded = load(
+            path, format=config.format, on_problem=config.on_problem, columns=config.columns
+        )
         all_loaded.records += loaded.records
         all_loaded.origins += loaded.origins
         all_loaded.problems += loaded.problems

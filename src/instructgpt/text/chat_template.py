@@ -88,16 +88,19 @@ class ChatRenderer:
         """Ids of a conversation that ends with an assistant turn, and its loss mask.
 
         The mask counts the assistant's text and its end token: of every assistant turn, or of the
-        "last" one; "all" counts every token. Nothing follows the last end token.
+        "last" one; "all" counts every token. A turn with weight 0 never counts. Nothing follows the
+        last end token.
         """
         if not messages or messages[-1].role != "assistant":
             raise DataError("a dialogue to train on must end with an assistant turn")
         rendered = self._render(messages, add_generation_prompt=False)
         last = len(rendered.spans) - 1
+        weights = [message.weight for message in messages if message.role == "assistant"]
         ids: list[int] = []
         mask: list[bool] = []
         for piece, turn in self._pieces(rendered):
             counts = train_on == "all" or turn == last or (train_on == "assistant" and turn >= 0)
+            counts = counts and (turn < 0 or weights[turn] > 0)
             ids += piece
             mask += [counts] * len(piece)
             if turn == last:
@@ -136,7 +139,7 @@ class ChatRenderer:
         return ids
 
     def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> _Rendered:
-        plain = [message.to_dict() for message in messages]
+        plain = [{"role": message.role, "content": message.content} for message in messages]
         stand_ins = self._stand_in_for_special_texts(plain)
         text, marked = self._render_text(plain, add_generation_prompt)
         if self._has_markers:

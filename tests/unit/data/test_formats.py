@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from instructgpt.data.formats import FORMATS
-from instructgpt.data.formats.base import RowError
+from instructgpt.data.formats.base import Omission, RowError
 from instructgpt.data.formats.hh import read_transcript
 from instructgpt.data.formats.ranking import ranks_from_groups
 from instructgpt.data.records import Demonstration, Document, Message, Prompt, Ranking
@@ -105,6 +105,151 @@ def test_rankings_by_ranks_or_by_groups():
             ranks_from_groups(wrong, 3)
 
 
+def test_messages_in_parts_with_weights_under_either_name():
+    """OpenAI writes text and weight, LLaMA-Factory value and loss_weight, also on user turns."""
+    expected = (Message(U, "q1"), Message(A, "a1", weight=0), Message(U, "q2"), Message(A, "a2"))
+    parts = [{"type": "text", "text": "q"}, {"type": "text", "value": "1"}]
+    row = {
+        "messages": [
+            {**message(U, parts), "loss_weight": 0.0, "name": None, "tool_calls": []},
+            {**message(A, "a1"), "weight": 0},
+            message(U, "q2"),
+            {**message(A, "a2"), "loss_weight": 1.0},
+        ]
+    }
+    [found] = parse("messages", Demonstration, row)
+    assert found.messages == expected
+    assert Demonstration.from_dict(found.to_dict()) == found
+    assert parse("messages", Prompt, row)[0].messages == turns((U, "q1"), (A, "a1"), (U, "q2"))
+    # nothing behind the last turn that is learned has an influence on the loss
+    tail = [message(U, "q3"), {**message(A, "a3"), "weight": 0}]
+    [cut] = parse("messages", Demonstration, {"messages": row["messages"] + tail})
+    assert cut == found
+
+
+def test_sharegpt_names_its_speakers_otherwise():
+    dialogue = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    row = {"id": "7", "system": "s", "conversations": dialogue}
+    prompt = Prompt(turns((S, "s"), (U, "q")), id="7")
+    assert parse("sharegpt", Demonstration, row) == [Demonstration(prompt, "a")]
+    assert parse("sharegpt", Prompt, row) == [prompt]
+
+
+def test_preference_with_conversations_or_with_two_dialogues():
+    question = [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}]
+    expected = [Ranking(Prompt(turns((S, "s"), (U, "q"))), ("good", "bad"), (1, 2))]
+    row = {
+        "conversations": question,
+        "chosen": {"from": "gpt", "value": "good"},
+        "rejected": {"from": "gpt", "value": "bad"},
+    }
+    assert parse("preference", Ranking, row) == expected
+    start = [{**message(S, "s"), "loss_weight": 0.0}, message(U, "q")]
+    row = {
+        "chosen_messages": [*start, {**message(A, "good"), "loss_weight": 1.0}],
+        "rejected_messages": [*start, {**message(A, "bad"), "loss_weight": 1.0}],
+    }
+    assert parse("preference", Ranking, row) == expected
+
+
+def test_questions_and_answers_are_prompts_and_completions():
+    row = {"question": "1 + 1?", "answer": "2"}
+    assert parse("prompt_completion", Demonstration, row) == [
+        Demonstration(Prompt.from_text("1 + 1?"), "2")
+    ]
+    # what a checker compares with is no completion
+    row = {"prompt": "1 + 1?", "answer": "2"}
+    assert not FORMATS["prompt_completion"].matches(row)
+    assert parse("prompt", Prompt, row) == [Prompt.from_text("1 + 1?", meta={"answer": "2"})]
+
+
+def test_good_answers_are_demonstrations_and_all_prompts_are_prompts():
+    row = {"messages": [message(U, "q"), message(A, "a")], "label": True}
+    assert parse("unpaired", Demonstration, row) == [Demonstration(Prompt.from_text("q"), "a")]
+    assert parse("unpaired", Prompt, {**row, "label": False}) == [Prompt.from_text("q")]
+
+
+def test_seed_tasks_give_a_demonstration_per_instance():
+    row = {
+        "id": "seed_task_1",
+        "instruction": "Translate.",
+        "instances": [
+            {"input": "猫", "output": "cat"},
+            {"input": "狗", "output": " "},
+            {"input": "", "output": "?"},
+        ],
+        "is_classification": False,
+    }
+    details = {"id": "seed_task_1", "meta": {"is_classification": False}}
+    assert parse("self_instruct", Demonstration, row) == [
+        Demonstration(Prompt.from_text("Translate.\n猫", **details), "cat"),
+        Omission("an instance: empty 'output'"),
+        Demonstration(Prompt.from_text("Translate.", **details), "?"),
+    ]
+
+
+RATED = [
+    {"response": "x", "annotations": {"a": {"Rating": "4"}, "b": {"Rating": "N/A"}}},
+    {"response": "y", "annotations": {"a": {"Rating": "5"}, "b": {"Rating": "1"}}},
+    {"response": "z", "annotations": {"a": {"Rating": "4"}, "b": {"Rating": "5"}}},
+]
+
+
+def test_scored_completions_are_ranked_by_the_aspects_that_all_of_them_have():
+    """x was not rated in b: only a counts, where x and z are tied; overall_score says nothing."""
+    row = {"instruction": "q", "completions": [{**one, "overall_score": 10} for one in RATED]}
+    assert parse("ultrafeedback", Ranking, row) == [
+        Ranking(Prompt.from_text("q"), ("x", "y", "z"), (2, 1, 2))
+    ]
+    # over both aspects y has (5 + 1) / 2 = 3 and z (4 + 5) / 2 = 4.5
+    both = {"instruction": "q", "completions": RATED[1:]}
+    assert parse("ultrafeedback", Ranking, both)[0].ranks == (2, 1)
+
+
+def test_rankings_by_scores_tie_where_the_scores_do():
+    row = {"prompt": "q", "completions": ["x", "y", "z"], "scores": [0.5, 2, 0.5]}
+    assert parse("ranking", Ranking, row)[0].ranks == (2, 1, 2)
+
+
+def reply(text, rank, *replies, role="assistant", **more):
+    return {"text": text, "role": role, "rank": rank, "replies": list(replies), **more}
+
+
+def test_trees_give_a_ranking_per_user_turn_without_the_unranked_and_withdrawn():
+    follow_up = reply("q2", None, reply("only", None), role="prompter", message_id="m2")
+    root = reply(
+        "q",
+        None,
+        reply("second", 1),
+        reply("best", 0, follow_up),
+        reply("unranked", None),
+        reply("gone", 2, deleted=True),
+        role="prompter",
+        message_id="m1",
+        lang="en",
+    )
+    row = {"message_tree_id": "t", "prompt": root}
+    first = Prompt(turns((U, "q")), id="m1", meta={"tree": "t", "lang": "en"})
+    second = Prompt(
+        turns((U, "q"), (A, "best"), (U, "q2")), id="m2", meta={"tree": "t", "lang": None}
+    )
+    assert parse("open_assistant", Prompt, row) == [first, second]
+    assert parse("open_assistant", Ranking, row) == [
+        Omission("a reply without a rank"),
+        Ranking(first, ("second", "best"), (2, 1)),
+    ]
+    assert parse("open_assistant", Demonstration, row) == [
+        Demonstration(first, "best"),
+        Demonstration(second, "only"),
+    ]
+
+
+def test_the_first_of_several_turns_is_the_prompt():
+    row = {"question_id": 81, "turns": ["q1", "q2"]}
+    assert parse("turns", Prompt, row) == [Prompt.from_text("q1", meta=row)]
+    assert parse("turns", Prompt, {"turns": ["q"]}) == [Prompt.from_text("q")]
+
+
 def test_text_and_works():
     row = {"text": "once", "url": "u", "meta": {"lang": "en"}}
     assert parse("text", Document, row) == [Document("once", {"url": "u", "lang": "en"})]
@@ -175,7 +320,88 @@ ALTERNATION = [message(U, "a"), message(U, "b"), message(A, "c")]
             "messages",
             Demonstration,
             {"messages": [message(U, "q"), {**message(A, "a"), "weight": 0}]},
-            "no field 'weight'",
+            "every assistant turn has weight 0",
+        ),
+        (
+            "messages",
+            Demonstration,
+            {"messages": [message(U, "q"), {**message(A, "a"), "weight": 0.5}]},
+            "message 2 of 'messages': weight 0.5; only 0 and 1 can be used",
+        ),
+        (
+            "messages",
+            Demonstration,
+            {"messages": [{**message(U, "q"), "weight": 1}, message(A, "a")]},
+            "weight 1 on a 'user' turn",
+        ),
+        (
+            "messages",
+            Demonstration,
+            {"messages": [message(U, "q"), {**message(A, "a"), "mood": "kind"}]},
+            "no field 'mood'",
+        ),
+        (
+            "messages",
+            Demonstration,
+            {"messages": [message(U, [{"type": "image_url", "image_url": {}}]), message(A, "a")]},
+            "a content part is 'image_url'; only text can be read",
+        ),
+        (
+            "messages",
+            Demonstration,
+            {"messages": [message(U, "q"), {**message(A, None), "tool_calls": [{}]}]},
+            "'?tool_calls'?: conversations with tools",
+        ),
+        (
+            "sharegpt",
+            Demonstration,
+            {"conversations": [{"from": "function_call", "value": "{}"}]},
+            "'function_call': conversations with tools cannot be read",
+        ),
+        (
+            "sharegpt",
+            Demonstration,
+            {"conversations": [{"from": "gpt", "value": "a"}, {"from": "human", "value": "q"}]},
+            "does not end with an assistant turn",
+        ),
+        (
+            "sharegpt",
+            Demonstration,
+            {"conversations": [{"from": "human", "value": "q"}], "tools": "[{}]"},
+            "'tools': conversations with tools",
+        ),
+        ("unpaired", Demonstration, {"prompt": "q", "completion": "a", "label": False}, "bad"),
+        ("unpaired", Demonstration, {"prompt": "q", "completion": "a", "label": 1}, "not true"),
+        (
+            "prompt_completion",
+            Demonstration,
+            {"question": "q", "query": "q", "answer": "a"},
+            "has 'answer', 'query', 'question'; name prompt and completion with columns",
+        ),
+        (
+            "self_instruct",
+            Demonstration,
+            {"instruction": "q", "instances": [{"input": "", "output": ""}]},
+            "an instance: empty 'output'",
+        ),
+        ("turns", Prompt, {"turns": []}, "not a list of strings"),
+        (
+            "ultrafeedback",
+            Ranking,
+            {"instruction": "q", "completions": [{"response": "a"}, {"response": "b"}]},
+            "no 'annotations'",
+        ),
+        (
+            "open_assistant",
+            Ranking,
+            {"prompt": {"text": "q", "role": "prompter", "replies": [{"text": "a"}]}},
+            "role None",
+        ),
+        (
+            "open_assistant",
+            Ranking,
+            {"prompt": {"text": "q", "role": "prompter", "replies": []}},
+            "no user turn with two ranked replies",
         ),
         (
             "messages",
@@ -189,7 +415,8 @@ ALTERNATION = [message(U, "a"), message(U, "b"), message(A, "c")]
             {"messages": [message(U, "q"), message(A, "a")], "label": False},
             "unpaired good/bad feedback",
         ),
-        ("messages", Prompt, {"messages": [message(U, "q"), message("tool", "a")]}, "role must be"),
+        ("messages", Prompt, {"messages": [message(U, "q"), message("tool", "a")]}, "with tools"),
+        ("messages", Prompt, {"messages": [message(U, "q"), message("judge", "a")]}, "role must"),
         (
             "preference",
             Ranking,
@@ -230,7 +457,18 @@ ALTERNATION = [message(U, "a"), message(U, "b"), message(A, "c")]
             {"prompt": "q", "completions": ["a", "b"], "ranks": [1, "2"]},
             "whole numbers",
         ),
-        ("ranking", Ranking, {"prompt": "q", "completions": ["a", "b"]}, "either 'ranks' or"),
+        (
+            "ranking",
+            Ranking,
+            {"prompt": "q", "completions": ["a", "b"]},
+            "one of 'ranks', 'ranking'",
+        ),
+        (
+            "ranking",
+            Ranking,
+            {"prompt": "q", "completions": ["a", "b"], "scores": [1, True]},
+            "'scores' is not a list of numbers",
+        ),
         ("records", Demonstration, {"prompt": [message(U, "q")], "completion": ""}, "empty final"),
         ("text", Document, {"text": "\n"}, "empty 'text'"),
         ("work", Document, {"paragraphs": [1, 2]}, "not text"),
@@ -245,12 +483,15 @@ def test_odd_rows_are_refused_with_a_reason(name, kind, row, says):
 KEYS = (
     "prompt", "completion", "completions", "ranks", "ranking", "chosen", "rejected", "instruction",
     "input", "output", "history", "system", "messages", "text", "content", "paragraphs", "label",
-    "id", "user", "meta", "tools",
+    "id", "user", "meta", "tools", "conversations", "instances", "turns", "scores", "question",
+    "answer", "kto_tag", "chosen_messages", "rejected_messages",
 )  # fmt: skip
 VALUES = (
     None, True, 0, "", "q", [], {}, [1], ["a", "b"], [[0], [1]], [["q", "a"]], [None], [{}],
     [message(U, "q"), message(A, "a")], [message(U, "q")], [{"content": "x"}], {"role": "user"},
-    "\n\nHuman: q\n\nAssistant: a",
+    "\n\nHuman: q\n\nAssistant: a", {"text": "q", "role": "prompter", "replies": [{}, 3]},
+    [{"from": "human", "value": "q"}, {"from": "gpt", "value": ["a"], "weight": "1"}],
+    [{"input": "", "output": "a"}], [{"response": "a", "annotations": {"x": {"Rating": "N/A"}}}],
 )  # fmt: skip
 
 
@@ -272,7 +513,8 @@ def test_no_row_whatever_breaks_a_parser(name):
         row = {a: value, b: other}
         assert shape.matches(row) in (True, False)
         for kind, parser in shape.parsers.items():
-            assert all(isinstance(record, kind) for record in parse_or_refuse(parser, row))
+            records = parse_or_refuse(parser, row)
+            assert all(isinstance(record, kind | Omission) for record in records)
 
 
 def test_junk_in_the_other_fields_of_a_good_row():
@@ -284,10 +526,15 @@ def test_junk_in_the_other_fields_of_a_good_row():
         "preference": {"prompt": "q", "chosen": "a", "rejected": "b"},
         "ranking": {"prompt": "q", "completions": ["a", "b"], "ranks": [1, 2]},
         "messages": {"messages": [message(U, "q"), message(A, "a")]},
+        "sharegpt": {"conversations": [message(U, "q"), message(A, "a")]},
+        "unpaired": {"prompt": "q", "completion": "a", "label": True},
+        "self_instruct": {"instruction": "q", "instances": [{"input": "", "output": "a"}]},
+        "turns": {"turns": ["q"]},
+        "ultrafeedback": {"instruction": "q", "completions": RATED},
     }
     for name, row in good.items():
         for kind, parser in FORMATS[name].parsers.items():
             assert len(parser(row)) == 1
             for key, value in itertools.product(KEYS, VALUES):
                 records = parse_or_refuse(parser, {**row, key: value})
-                assert all(isinstance(record, kind) for record in records)
+                assert all(isinstance(record, kind | Omission) for record in records)

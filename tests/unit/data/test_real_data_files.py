@@ -48,6 +48,25 @@ from instructgpt.errors import DataError
             80,
             {},
         ),
+        ("sft_en/fastchat/dummy_conversation.json", load_demonstrations, "sharegpt", 500, {}),
+        ("sft_en/llamafactory/v1_sft_demo.jsonl", load_demonstrations, "messages", 500, {}),
+        ("sft_en/stanford_alpaca/seed_tasks.jsonl", load_demonstrations, "self_instruct", 175, {}),
+        (
+            "sft_en/self_instruct/user_oriented_instructions.jsonl",
+            load_demonstrations,
+            "self_instruct",
+            252,
+            {},
+        ),
+        ("sft_zh/belle/zh_seed_tasks.json", load_demonstrations, "self_instruct", 175, {}),
+        ("pref/llamafactory/dpo_en_demo.json", load_rankings, "preference", 300, {}),
+        ("pref/llamafactory/dpo_zh_demo.json", load_rankings, "preference", 300, {}),
+        ("pref/llamafactory/v1_dpo_demo.jsonl", load_rankings, "preference", 10, {}),
+        ("pref/llamafactory/kto_en_demo.json", load_prompts, "unpaired", 300, {}),
+        ("eval/gsm8k/test.jsonl", load_demonstrations, "prompt_completion", 1319, {}),
+        ("eval/mt_bench/question.jsonl", load_prompts, "turns", 80, {}),
+        ("eval/vicuna_bench/question.jsonl", load_prompts, "turns", 80, {}),
+        ("pretrain_en/llamafactory/c4_demo.jsonl", load_documents, "records", 300, {}),
         ("prompts/instructionwild/seed_prompts_ch.jsonl", load_prompts, "alpaca", 429, {}),
         ("prompts/instructionwild/user_1.jsonl", load_prompts, "alpaca", 429, {}),
         ("prompts/arena_hard/question.jsonl", load_prompts, "prompt", 500, {}),
@@ -92,6 +111,47 @@ def test_rankings_keep_their_k(real_data):
     assert any(len(ranking.prompt.messages) > 1 for ranking in loaded.records)
 
 
+def test_trees_with_missing_ranks(real_data):
+    """212 user turns have two ranked replies or more, 40 have one; two have replies without rank.
+
+    Counted with a walk over the JSON.
+    """
+    path = real_data / "pref/open_assistant/en_100_tree.jsonl"
+    rankings = load_rankings(path)
+    assert (rankings.format, len(rankings.records)) == ("open_assistant", 212)
+    assert {problem.row for problem in rankings.problems} == {59, 70}
+    assert rankings.problem_lines()[0].endswith("(59, 70): a reply without a rank")
+    assert len(load_demonstrations(path).records) == 252
+    assert len(load_prompts(path).records) == 480
+
+
+def test_good_and_bad_answers(real_data):
+    loaded = load_demonstrations(real_data / "pref/llamafactory/kto_en_demo.json")
+    assert (len(loaded.records), len(loaded.problems)) == (150, 150)
+    assert {problem.reason for problem in loaded.problems} == {
+        "labelled bad, so nothing to imitate"
+    }
+
+
+def test_tables_with_columns_by_name_and_by_number(real_data):
+    columns = {"prompt": "Question", "completion": "Best Answer"}
+    loaded = load_demonstrations(real_data / "eval/truthfulqa/TruthfulQA.csv", columns=columns)
+    assert (len(loaded.records), loaded.problems) == (817, [])
+    # what a table library would read as missing is what somebody wrote
+    assert "N/A" in {value for one in loaded.records for value in one.prompt.meta.values()}
+    loaded = load_demonstrations(
+        real_data / "eval/csl/ts/test.tsv", columns={"prompt": "2", "completion": "3"}
+    )
+    assert (len(loaded.records), loaded.problems) == (1000, [])
+    assert sum('"' in one.prompt.text + one.completion for one in loaded.records) >= 100
+
+
+def test_a_line_of_a_hundred_thousand_characters(real_data):
+    loaded = load_documents(real_data / "pretrain_en/llamafactory/wiki_demo.txt")
+    assert len(loaded.records) == 30
+    assert max(len(document.text) for document in loaded.records) == 109_672
+
+
 def test_two_sets_of_one_source_share_prompts(real_data):
     folder = real_data
     train = load_demonstrations(folder / "sft_zh/chatglm_efficient_tuning/oaast_sft_zh.json")
@@ -124,16 +184,15 @@ def test_chinese_novels_and_poems(real_data):
 @pytest.mark.parametrize(
     ("name", "load", "says"),
     [
-        ("sft_en/fastchat/dummy_conversation.json", load_demonstrations, "conversations, id"),
-        ("pref/open_assistant/en_100_tree.jsonl", load_rankings, "no known shape"),
-        ("pref/llamafactory/kto_en_demo.json", load_demonstrations, "unpaired good/bad feedback"),
+        ("pref/llamafactory/kto_en_demo.json", load_rankings, "(format unpaired), not rankings"),
         (
             "sft_en/openai_cookbook/weather_chat_fine_tuning.jsonl",
             load_demonstrations,
             "conversations with tools",
         ),
-        ("sft_zh/belle/zh_seed_tasks.json", load_demonstrations, "instances, instruction"),
-        ("eval/truthfulqa/TruthfulQA.csv", load_prompts, "cannot read '.csv'"),
+        ("eval/truthfulqa/TruthfulQA.csv", load_prompts, "rename keys with columns"),
+        ("eval/csl/ts/test.tsv", load_demonstrations, "found: to title, "),
+        ("eval/wmt22/generaltest2022.en-zh.src.en", load_documents, "cannot read '.en'"),
     ],
 )
 def test_what_is_not_understood_is_said(real_data, name, load, says):

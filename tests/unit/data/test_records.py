@@ -22,6 +22,7 @@ RANKING = Ranking(PROMPT, ("a", "b", "c", "d"), (2, 1, 2, 4), labeler="l1", meta
         Document("一 text", {"file": "a.txt"}),
         PROMPT,
         Demonstration(PROMPT, "Fine.", labeler="l1", meta={"likert": 6}),
+        Prompt((Message("user", "q"), Message("assistant", "a", weight=0), Message("user", "r"))),
         RANKING,
     ],
     ids=lambda record: type(record).__name__,
@@ -87,6 +88,8 @@ def test_records_can_be_set_members():
     [
         (lambda: Message("robot", "x"), "role must be one of system, user, assistant"),
         (lambda: Message("user", None), "content must be a string, not null"),
+        (lambda: Message("assistant", "x", weight=0.5), "weight must be 0 or 1, not 0.5"),
+        (lambda: Message("user", "x", weight=0), "weight belongs to assistant turns"),
         (lambda: Prompt(()), "at least one message"),
         (lambda: Prompt(TURNS[:3]), "must end with a user turn, not with 'assistant'"),
         (lambda: Ranking(PROMPT, ("a",), (1,)), "at least 2 completions, not 1"),

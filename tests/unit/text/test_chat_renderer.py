@@ -51,6 +51,23 @@ def counted(tokenizer, ids, mask):
     return [tokenizer.decode(stretch) for stretch in stretches]
 
 
+def test_a_turn_of_weight_0_is_context_and_never_counts():
+    tokenizer = make_tokenizer()
+    renderer = ChatRenderer(tokenizer)
+    ids, _mask = renderer.dialogue_ids(DIALOGUE)
+    weighted = (*DIALOGUE[:2], Message("assistant", "很好。", weight=0), *DIALOGUE[3:])
+    for train_on, expected in (
+        ("assistant", ["On the mat.<|end|>"]),
+        ("last", ["On the mat.<|end|>"]),
+    ):
+        same, mask = renderer.dialogue_ids(weighted, train_on)
+        assert same == ids
+        assert counted(tokenizer, same, mask) == expected
+    before, after = counted(tokenizer, *renderer.dialogue_ids(weighted, "all"))
+    assert before.endswith("<|assistant|>")
+    assert "很好" not in before + after
+
+
 @pytest.mark.parametrize("template", ["compact", "chatml"])
 def test_ids_and_mask_equal_those_of_transformers(template):
     tokenizer = make_tokenizer(template)

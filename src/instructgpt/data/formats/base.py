@@ -9,11 +9,21 @@ from typing import Any
 Row = Mapping[str, Any]
 
 Parser = Callable[[Row], list[Any]]
-"""Reads one row into records of one kind; raises RowError when the row cannot be used."""
+"""Reads one row into records of one kind; raises RowError when the row cannot be used.
+
+Where only a part of the row cannot be used, an `Omission` stands among the records.
+"""
 
 
 class RowError(ValueError):
     """A row that cannot be used; the message is the reason, without file and row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """A part of a row that could not be used, among the records that a parser gives."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,15 +1,17 @@
-"""K-way rankings: a prompt, its `completions`, and `ranks` (equal = tie) or `ranking` in groups."""
+"""K-way rankings: a prompt, its `completions`, and `ranks` (equal = tie), `ranking` or `scores`."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from instructgpt.data.formats.base import Format, Row, RowError, has, list_field, prompt_details
-from instructgpt.data.formats.conversation import check_candidates
+from instructgpt.data.formats.conversation import check_candidates, ranks_of_scores
 from instructgpt.data.formats.prompt_completion import read_answer, read_turns
 from instructgpt.data.records import Prompt, Ranking
 
-_USED = ("prompt", "completions", "ranks", "ranking", "labeler")
+_ORDERS = ("ranks", "ranking", "scores")
+_USED = ("prompt", "completions", *_ORDERS, "labeler")
 
 
 def ranks_from_groups(groups: Any, num_completions: int) -> tuple[int, ...]:
@@ -27,6 +29,19 @@ def ranks_from_groups(groups: Any, num_completions: int) -> tuple[int, ...]:
     return tuple(ranks)
 
 
+def _ranks(row: Row, num_completions: int) -> tuple[int, ...]:
+    if sum(key in row for key in _ORDERS) != 1:
+        raise RowError("needs one of 'ranks', 'ranking' and 'scores'")
+    if "ranking" in row:
+        return ranks_from_groups(row["ranking"], num_completions)
+    if "ranks" in row:
+        return tuple(list_field(row, "ranks"))
+    scores = list_field(row, "scores")
+    if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
+        raise RowError("'scores' is not a list of numbers, higher for better")
+    return ranks_of_scores(scores)
+
+
 def _prompt(row: Row) -> list[Prompt]:
     return [Prompt(read_turns(row), **prompt_details(row, _USED))]
 
@@ -34,12 +49,7 @@ def _prompt(row: Row) -> list[Prompt]:
 def _ranking(row: Row) -> list[Ranking]:
     answers = [read_answer(value, "completions") for value in list_field(row, "completions")]
     completions = check_candidates(answers)
-    if ("ranks" in row) == ("ranking" in row):
-        raise RowError("needs either 'ranks' or 'ranking'")
-    if "ranking" in row:
-        ranks = ranks_from_groups(row["ranking"], len(completions))
-    else:
-        ranks = tuple(list_field(row, "ranks"))
+    ranks = _ranks(row, len(completions))
     try:
         return [Ranking(_prompt(row)[0], completions, ranks, labeler=row.get("labeler"))]
     except ValueError as error:
@@ -48,7 +58,7 @@ def _ranking(row: Row) -> list[Ranking]:
 
 RANKING = Format(
     name="ranking",
-    shape="prompt, completions, ranks (1 = best, equal = tie) or ranking ([[1], [0, 2]])",
+    shape="prompt, completions, ranks (1 = best, equal = tie), ranking ([[1], [0, 2]]) or scores",
     matches=lambda row: has(row, "prompt", str, list) and has(row, "completions", list),
     parsers={Prompt: _prompt, Ranking: _ranking},
 )
