@@ -33,6 +33,7 @@ TALK = {
     "doctor": {"--json"},
     "export": {"--out", "--dtype", "--format", "--converter"},
     "push": {"--private"},
+    "serve": {"--reward-model", "--port", "--api-key-file"},
 }
 OWN_FLAGS = {
     "--out",

@@ -13,7 +13,7 @@ from instructgpt.errors import EngineError
 from instructgpt.rollout.engine import BaseEngine, Engine
 from instructgpt.rollout.live_batch import LiveBatch, NewToken
 from instructgpt.rollout.slow_engine import SlowEngine
-from instructgpt.rollout.types import SamplingParams
+from instructgpt.rollout.types import LogitChanges, SamplingParams
 
 VOCAB, PAD, EOS = 48, 0, 1
 
@@ -160,6 +160,35 @@ def test_log_probs_of_the_model_whatever_the_settings(model: PreTrainedModel, ki
             assert [i for i, _ in said.top] == best.indices[t].tolist()
             assert [v for _, v in said.top] == pytest.approx(best.values[t].tolist(), abs=1e-4)
     assert all(t.model_logprob is None for (r, _), ts in got.items() if r != asked for t in ts)
+
+
+@pytest.mark.parametrize("kind", ["slots", "slow"])
+def test_penalties_and_biases_change_the_logits_of_their_own_request(
+    model: PreTrainedModel, kind: str
+) -> None:
+    """Greedy, so that the definition can be followed by hand on full forward passes."""
+    live, got = LiveBatch(engine_of(kind, model)), defaultdict(list)
+    greedy = SamplingParams(max_new_tokens=12, temperature=0.0)
+    changes = LogitChanges(presence=0.9, frequency=0.7, bias={11: 1.5, 20: -100.0})
+    changed = live.add([9, 8, 7], greedy, changes=changes, ignore_eos=True)
+    plain = live.add([9, 8, 7], greedy, ignore_eos=True)
+    while not live.idle:
+        collect(live, got)
+    for number, active in ((changed, True), (plain, False)):
+        ids = [9, 8, 7]
+        for _ in range(12):
+            with torch.no_grad():
+                logits = model(torch.tensor([ids])).logits[0, -1]
+            if active:
+                logits[11] += 1.5
+                logits[20] -= 100
+                for token in set(ids[3:]):
+                    logits[token] -= 0.9 + 0.7 * ids[3:].count(token)
+            ids.append(int(logits.argmax()))
+        assert [t.token_id for t in got[number, 0]] == ids[3:]
+    assert [t.token_id for t in got[changed, 0]] != [t.token_id for t in got[plain, 0]]
+    with pytest.raises(EngineError, match="token 48"):
+        live.add([5], greedy, changes=LogitChanges(bias={48: 1.0}))
 
 
 def test_what_cannot_be_served_is_refused_at_once_and_disturbs_nobody(

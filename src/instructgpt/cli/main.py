@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from instructgpt.cli import check, publish, recipes, stages, talk
+from instructgpt.cli import check, publish, recipes, serve, stages, talk
 from instructgpt.errors import InstructGPTError
 from instructgpt.progress import show_progress
 
@@ -67,6 +67,7 @@ def prepare() -> None:
 recipes.add_to(app)
 talk.add_to(app)
 publish.add_to(app)
+serve.add_to(app)
 check.add_to(app)
 stages.add_to(app)
 

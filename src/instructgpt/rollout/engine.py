@@ -27,7 +27,7 @@ from instructgpt.rollout.plain_decoder import PlainDecoder
 from instructgpt.rollout.requests import Requests, check_requests
 from instructgpt.rollout.slot_decoder import SlotDecoder
 from instructgpt.rollout.steps import Decoder, Step
-from instructgpt.rollout.types import EngineStats, Rollout, SamplingParams
+from instructgpt.rollout.types import EngineStats, LogitChanges, Rollout, SamplingParams
 
 logger = logging.getLogger(__name__)
 
@@ -129,10 +129,11 @@ class BaseEngine(ABC):
         n: int,
         keys: Sequence[int] | None,
         top: int | None = None,
+        changes: LogitChanges | None = None,
     ) -> Requests:
         """The arguments of a call as `Requests`. Errors: EngineError as of `generate`."""
         vocab_size = self.forward.vocab_size
-        return check_requests(prompts, params, n, keys, self.max_context, vocab_size, top)
+        return check_requests(prompts, params, n, keys, self.max_context, vocab_size, top, changes)
 
     def _steps(
         self, requests: Requests, completions: Completions, stats: EngineStats
@@ -175,6 +176,11 @@ class Engine(BaseEngine):
         self._plain = PlainDecoder(self.forward)
         self._obstacles: dict[str, str | None] = {}
         self._warned = False
+
+    def warm_up(self) -> None:
+        """Find out now how the model can be run, and warn now if that is a slower way."""
+        with self.forward.ready():
+            self.decoder(1)
 
     def decoder(self, longest: int) -> Decoder:
         window = attention_window(self.forward)

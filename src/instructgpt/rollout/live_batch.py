@@ -22,7 +22,13 @@ from instructgpt.rollout.requests import Requests
 from instructgpt.rollout.sampling import model_logprobs
 from instructgpt.rollout.slot_decoder import Job, SlotDecoder, SlotRun
 from instructgpt.rollout.steps import Step
-from instructgpt.rollout.types import EngineStats, FinishReason, SamplingParams, TokenLogprob
+from instructgpt.rollout.types import (
+    EngineStats,
+    FinishReason,
+    LogitChanges,
+    SamplingParams,
+    TokenLogprob,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class LiveBatch:
         n: int = 1,
         key: int = 0,
         top: int | None = None,
+        changes: LogitChanges | None = None,
         ignore_eos: bool = False,
     ) -> int:
         """A new request's number; its first tokens come with one of the next steps.
@@ -79,7 +86,7 @@ class LiveBatch:
         Errors: EngineError as of `Engine.generate`, at once.
         """
         engine = self._engine
-        requests = engine.check([prompt_ids], params, n, [key], top)
+        requests = engine.check([prompt_ids], params, n, [key], top, changes)
         completions = Completions(requests, () if ignore_eos else engine.eos_ids)
         number, self._next = self._next, self._next + 1
         with engine.forward.ready():

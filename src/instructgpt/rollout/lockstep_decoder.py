@@ -19,7 +19,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from instructgpt.rollout.completions import Completions
 from instructgpt.rollout.forward import ForwardPass
 from instructgpt.rollout.requests import Requests
-from instructgpt.rollout.sampling import choose_tokens, draw_uniforms
+from instructgpt.rollout.sampling import changed_logits, choose_tokens, draw_uniforms
 from instructgpt.rollout.steps import Step
 from instructgpt.rollout.types import EngineStats
 
@@ -95,6 +95,9 @@ class LockstepDecoder:
             if uniforms is not None:
                 picked = torch.from_numpy(uniforms[sequences, count])
                 uniforms_N1 = picked[:, None].to(logits_NV.device)
+            logits_NV = changed_logits(
+                logits_NV, requests, [completions.tokens[q] for q in sequences]
+            )
             ids_N1, logprobs_N1 = choose_tokens(logits_NV, uniforms_N1, requests.params)
             ids = ids_N1.flatten().tolist()
             ended = set(completions.record(sequences, ids))

@@ -40,6 +40,11 @@ class PlainDecoder:
             for uniform in uniforms:
                 started = time.perf_counter()
                 logits = self._forward.uncached_logits(ids).double().cpu().numpy()
+                if requests.changes is not None:
+                    for token, added in requests.changes.after(
+                        completions.tokens[sequence]
+                    ).items():
+                        logits[token] += added
                 token, logprob = choose_token(logits, float(uniform), requests.params)
                 ids.append(token)
                 stats.decode_seconds += time.perf_counter() - started

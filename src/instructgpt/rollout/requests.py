@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from instructgpt.errors import EngineError
-from instructgpt.rollout.types import SamplingParams
+from instructgpt.rollout.types import LogitChanges, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Requests:
     keys: one integer per prompt, the prompt's share of the randomness. room: the most tokens that
     each prompt's completions may have, from max_new_tokens and the context limit. top: how many
     likely tokens are wanted with every chosen one; None when the model's log-probs are not wanted.
+    changes: to the logits before a token is chosen.
     """
 
     prompts: list[tuple[int, ...]]
@@ -28,6 +29,7 @@ class Requests:
     keys: list[int]
     room: list[int]
     top: int | None = None
+    changes: LogitChanges | None = None
 
     @property
     def num_sequences(self) -> int:
@@ -47,16 +49,20 @@ def check_requests(
     context: int,
     vocab_size: int,
     top: int | None = None,
+    changes: LogitChanges | None = None,
 ) -> Requests:
     """The call's arguments as `Requests`.
 
     Errors: EngineError naming the prompt that is empty, too long for `context`, or holds an id
-    outside the vocabulary; EngineError for n < 1 or a wrong number of keys.
+    outside the vocabulary; EngineError for n < 1, a wrong number of keys, or a bias for no token.
     """
     if n < 1:
         raise EngineError(f"n is {n}; at least one sample per prompt is needed")
     if keys is not None and len(keys) != len(prompts):
         raise EngineError(f"{len(keys)} keys for {len(prompts)} prompts; one key each is needed")
+    for token in changes.bias if changes is not None else ():
+        if not 0 <= token < vocab_size:
+            raise EngineError(f"a bias for token {token}, outside the vocabulary of {vocab_size}")
     checked = [_check_prompt(i, p, context, vocab_size) for i, p in enumerate(prompts)]
     return Requests(
         prompts=checked,
@@ -65,6 +71,7 @@ def check_requests(
         keys=list(range(len(checked)) if keys is None else keys),
         room=[min(params.max_new_tokens, context - len(p)) for p in checked],
         top=top,
+        changes=changes,
     )
 
 

@@ -9,6 +9,8 @@ slot, nor the order of arrival has any part in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -61,6 +63,21 @@ def choose_tokens(
     probs_RV = sampling_probs(logits_RV, params)
     ids_RK = _invert_cdf(probs_RV, uniforms_RK)
     return ids_RK, probs_RV.gather(-1, ids_RK).log()
+
+
+def changed_logits(
+    logits_RV: Tensor, requests: Requests, written_R: Sequence[Sequence[int]]
+) -> Tensor:
+    """The logits with the requests' changes; `written_R` is what each row has generated so far."""
+    if requests.changes is None:
+        return logits_RV
+    logits_RV = logits_RV.float().clone()
+    for row, tokens in enumerate(written_R):
+        added = requests.changes.after(tokens)
+        if added:
+            ids = torch.tensor(list(added), device=logits_RV.device)
+            logits_RV[row, ids] += torch.tensor(list(added.values()), device=logits_RV.device)
+    return logits_RV
 
 
 def model_logprobs(logits_RV: Tensor, ids_RK: Tensor, top: int) -> list[TokenLogprob]:

@@ -18,7 +18,12 @@ from instructgpt.rollout.completions import Completions
 from instructgpt.rollout.forward import ForwardPass
 from instructgpt.rollout.kv_cache import PromptBlock, SlotCache
 from instructgpt.rollout.requests import Requests
-from instructgpt.rollout.sampling import choose_tokens, draw_uniforms, model_logprobs
+from instructgpt.rollout.sampling import (
+    changed_logits,
+    choose_tokens,
+    draw_uniforms,
+    model_logprobs,
+)
 from instructgpt.rollout.scheduler import Scheduler
 from instructgpt.rollout.steps import Step
 from instructgpt.rollout.types import EngineStats
@@ -195,7 +200,8 @@ class SlotRun:
         uniforms_RK = None
         if job.uniforms is not None:
             uniforms_RK = self._tensor(job.uniforms[sequences, 0].reshape(len(prompts), n))
-        ids_RK, logprobs_RK = choose_tokens(logits_RV, uniforms_RK, requests.params)
+        changed_RV = changed_logits(logits_RV, requests, [[]] * len(prompts))
+        ids_RK, logprobs_RK = choose_tokens(changed_RV, uniforms_RK, requests.params)
         ids_RK, logprobs_RK = ids_RK.expand(-1, n), logprobs_RK.expand(-1, n)
         said = None
         if requests.top is not None:
@@ -211,10 +217,11 @@ class SlotRun:
         positions = [len(p) + len(t) - 1 for p, t in zip(prompts, tokens, strict=True)]
         fed = torch.tensor([[t[-1] for t in tokens], positions], device=self._device)
         logits_NV = self._decoder.advance(self.cache, fed[0], fed[1], max(positions) + 1)
-        ids_N, logprobs_N = self._choose(live, logits_NV)
+        by_job = _by_job(live)
+        ids_N, logprobs_N = self._choose(live, _changed(by_job, tokens, logits_NV))
         ids = ids_N.tolist()
         steps = []
-        for job, rows in _by_job(live).items():
+        for job, rows in by_job.items():
             alone = len(rows) == len(live)
             sequences = [live[row][1] for row in rows]
             chosen = [ids[row] for row in rows]
@@ -275,6 +282,18 @@ def _by_job(owned: list[tuple[Job, int]]) -> dict[Job, list[int]]:
     for row, (job, _) in enumerate(owned):
         rows.setdefault(job, []).append(row)
     return rows
+
+
+def _changed(by_job: dict[Job, list[int]], written_N: list[list[int]], logits_NV: Tensor) -> Tensor:
+    """The logits with the changes of those jobs that want any."""
+    changing = {j: rows for j, rows in by_job.items() if j.requests.changes is not None}
+    if not changing:
+        return logits_NV
+    logits_NV = logits_NV.float().clone()
+    for job, rows in changing.items():
+        written = [written_N[row] for row in rows]
+        logits_NV[rows] = changed_logits(logits_NV[rows], job.requests, written)
+    return logits_NV
 
 
 def _next_uniform(job: Job, sequence: int) -> np.float32:

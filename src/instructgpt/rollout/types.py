@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from instructgpt.errors import EngineError
@@ -48,6 +50,27 @@ class SamplingParams:
     def shape(self) -> tuple[float, int, float]:
         """What makes a distribution of logits; rows that agree in it are sampled together."""
         return self.temperature, self.top_k, self.top_p
+
+
+@dataclass(frozen=True, slots=True)
+class LogitChanges:
+    """What is added to the logits before anything else: OpenAI's penalties and biases.
+
+    presence: taken from the logit of every token that the completion holds already. frequency:
+    taken once for each time it does. bias: token id to what is added, always.
+    """
+
+    presence: float = 0.0
+    frequency: float = 0.0
+    bias: Mapping[int, float] = field(default_factory=dict)
+
+    def after(self, tokens: Sequence[int]) -> dict[int, float]:
+        """Token id to what is added, when these tokens have been generated."""
+        added = dict(self.bias)
+        if self.presence or self.frequency:
+            for token, count in Counter(tokens).items():
+                added[token] = added.get(token, 0.0) - self.presence - self.frequency * count
+        return added
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from instructgpt.models.load import load_causal_lm
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import SamplingParams
 from instructgpt.text.chat_template import ChatRenderer
+from instructgpt.text.streaming import Detokenizer
 
 
 class Session:
@@ -74,16 +75,9 @@ class Session:
             top_p=top_p,
             seed=seed,
         )
-        ids: list[int] = []
-        shown = ""
+        detokenizer = Detokenizer(self.renderer.decode)
         for token_id, _logprob in self.engine.stream(prompt_ids, params):
-            ids.append(token_id)
-            text = self.renderer.decode(ids)
-            # A Chinese character may span tokens; until it is whole it decodes to U+FFFD.
-            if text.endswith("\ufffd"):
-                continue
-            yield text[len(shown) :]
-            shown = text
-        rest = self.renderer.decode(ids)[len(shown) :]
-        if rest:
+            if text := detokenizer.push(token_id):
+                yield text
+        if rest := detokenizer.rest():
             yield rest

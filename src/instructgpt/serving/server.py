@@ -1,0 +1,148 @@
+"""`instructgpt serve`: load, bind, answer until told to stop, finish what runs."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from instructgpt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from instructgpt.serving.host import Host
+    from instructgpt.serving.limits import Limits
+
+
+def serve(
+    checkpoints: Sequence[str],
+    *,
+    limits: Limits,
+    reward_model: str | None = None,
+    address: str = "127.0.0.1",
+    port: int = 8000,
+    keys: Sequence[str] = (),
+    grace_seconds: int = 60,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> None:
+    """Serve `checkpoints` (each a path or hub name, or NAME=PATH) until SIGINT or SIGTERM.
+
+    keys: API keys; bound to another address than this machine's own, the server makes one up if
+    there is none. grace_seconds: how long running answers may take to finish at the end.
+
+    Errors: ConfigError for an address that cannot be bound or a missing extra, CheckpointError for
+    what cannot be loaded.
+    """
+    require_extra()
+    listening = bind(address, port)
+    keys = list(keys)
+    if not keys and not _is_loopback(address):
+        keys = [secrets.token_urlsafe(24)]
+        _say(f"warning: open to the network at {address}; made up an API key: {keys[0]}")
+    with listening:
+        host = load_host(
+            checkpoints,
+            reward_model=reward_model,
+            keys=keys,
+            limits=limits,
+            device=device,
+            dtype=dtype,
+        )
+        shown = f"[{address}]" if ":" in address else address
+        _say(f"serving {', '.join(host.models)} at http://{shown}:{listening.getsockname()[1]}/v1")
+        run(host, listening, grace_seconds)
+
+
+def load_host(
+    checkpoints: Sequence[str],
+    *,
+    reward_model: str | None = None,
+    keys: Sequence[str] = (),
+    limits: Limits,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Host:
+    """The models of a server, loaded. Errors: CheckpointError."""
+    from instructgpt.serving.host import Host
+    from instructgpt.serving.rewards import RewardScorer
+    from instructgpt.serving.served_model import ServedModel, named_sources
+
+    models = [
+        ServedModel.load(name, source, max_slots=limits.max_slots, device=device, dtype=dtype)
+        for name, source in named_sources(checkpoints).items()
+    ]
+    reward = None
+    if reward_model is not None:
+        ((name, source),) = named_sources([reward_model]).items()
+        reward = RewardScorer.load(name, source, device=device, dtype=dtype)
+    return Host(models, reward=reward, keys=keys, limits=limits)
+
+
+def run(host: Host, listening: socket.socket, grace_seconds: int) -> None:
+    """Answer on a bound socket until SIGINT or SIGTERM."""
+    import uvicorn
+
+    from instructgpt.serving.app import create_app
+
+    config = uvicorn.Config(
+        create_app(host),
+        log_level="warning",
+        timeout_graceful_shutdown=grace_seconds,
+        lifespan="on",
+        server_header=False,
+    )
+    with suppress(KeyboardInterrupt):  # uvicorn passes it on after it has finished what ran
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def bind(address: str, port: int) -> socket.socket:
+    """A socket that listens there. Errors: ConfigError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cannot listen at {address}:{port} ({error}); try --port") from error
+
+
+def read_keys(keys: Sequence[str], file: Path | None) -> list[str]:
+    """The keys that were given, and those in a file of one key a line. Errors: ConfigError."""
+    found = list(keys)
+    if file is not None:
+        try:
+            found += file.read_text(encoding="utf-8").split()
+        except OSError as error:
+            raise ConfigError(f"cannot read the keys in '{file}': {error.strerror}") from error
+        if not found:
+            raise ConfigError(f"no API key in '{file}'; write one on each line")
+    if any(not key.strip() for key in found):
+        raise ConfigError("an API key is empty")
+    return found
+
+
+def require_extra() -> None:
+    """Errors: ConfigError when FastAPI or uvicorn is not installed."""
+    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"serving needs {' and '.join(missing)}: pip install 'instructgpt[serve]'"
+        )
+
+
+def _is_loopback(address: str) -> bool:
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
