@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from instructgpt.config.hygiene import HygieneConfig
 from instructgpt.config.load import flag_settings, split_flags
 from instructgpt.config.recipe import load_recipe
 from instructgpt.data.readers import (
@@ -100,7 +101,10 @@ def test_commands_have_known_verbs_and_settings(docs, tmp_path):
     assert len(commands) > 15
     for page, (verb, *arguments) in commands:
         stem = verb.replace("-", "_")
-        if stem in STAGES:
+        if [verb, *arguments[:1]] == ["data", "clean"]:
+            flags = [f for f in split_flags(arguments[2:]) if f.written not in OWN_FLAGS]
+            flag_settings(HygieneConfig, flags)
+        elif stem in STAGES:
             flags = [f for f in split_flags(arguments) if f.written not in OWN_FLAGS]
             flag_settings(STAGES[stem].config_class(), flags)
         elif verb in ("run", "quickstart"):

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from instructgpt.cli import data
 from instructgpt.errors import ConfigError
 from instructgpt.pipeline.stages import STAGES, Stage
 
 if TYPE_CHECKING:
     from instructgpt.config.describe import Row
 
+PANEL = "Stages, one at a time"
 _SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register one verb per kind of stage."""
+    """Register one verb per kind of stage; `data` has verbs below it."""
     for stage in STAGES.values():
-        app.command(
-            stage.stem.replace("_", "-"),
-            cls=_command_class(stage),
-            help=stage.purpose,
-            context_settings=_SETTINGS,
-            rich_help_panel="Stages, one at a time",
-        )(_verb(stage))
+        if stage.stem == "data":
+            data.add_to(app, stage.purpose, PANEL, register=partial(add_stage, stage=stage))
+        else:
+            add_stage(app, stage.stem.replace("_", "-"), stage)
+
+
+def add_stage(app: typer.Typer, name: str, stage: Stage) -> None:
+    """Register `stage` as the verb `name`."""
+    app.command(
+        name,
+        cls=_command_class(stage),
+        help=stage.purpose,
+        context_settings=_SETTINGS,
+        rich_help_panel=PANEL,
+    )(_verb(stage))
 
 
 def _verb(stage: Stage) -> Callable[..., None]:

@@ -15,6 +15,9 @@ from instructgpt.data.hygiene.wording import conversation
 from instructgpt.data.jsonl import write_jsonl
 from instructgpt.data.readers import Loaded, load_prompts
 from instructgpt.data.records import Prompt, Record
+from instructgpt.errors import DataError
+
+REMOVALS = "removals.jsonl"
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,25 @@ def duplicate_clusters(records: Sequence[Record], config: HygieneConfig) -> list
 def write_removals(cleaned: Cleaned, path: Path) -> None:
     """removals.jsonl, in the order of the filters."""
     write_jsonl(path, (removal.to_dict() for removal in cleaned.removals))
+
+
+def write_cleaned(cleaned: Cleaned, rows: Sequence[Row], out: Path) -> None:
+    """OUT/NAME.jsonl for every file that keeps records, and OUT/removals.jsonl.
+
+    Errors: DataError when two files would get one name.
+    """
+    names: dict[str, str] = {}
+    for file in dict.fromkeys(row.origin.file for row in rows):
+        name = f"{Path(file).name.partition('.')[0]}.jsonl"
+        if name in names or name == REMOVALS:
+            other = f"'{names[name]}'" if name in names else "the list of removals"
+            raise DataError(f"'{file}' and {other} would both be written as {name}; rename one")
+        names[name] = file
+    for name, file in names.items():
+        kept = [row.record.to_dict() for row in cleaned.rows if row.origin.file == file]
+        if kept:
+            write_jsonl(out / name, kept)
+    write_removals(cleaned, out / REMOVALS)
 
 
 def _evaluation(paths: Sequence[str]) -> Loaded[Prompt] | None:
