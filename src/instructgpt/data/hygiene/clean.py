@@ -14,7 +14,7 @@ from typing import Any, Literal
 from instructgpt.data.hygiene.contamination import overlaps
 from instructgpt.data.hygiene.exact_duplicates import exact_duplicates
 from instructgpt.data.hygiene.near_duplicates import near_duplicates
-from instructgpt.data.hygiene.personal_data import mask_record, obscure, personal_data_in
+from instructgpt.data.hygiene.personal_data import mask, mask_record, obscure, personal_data_in
 from instructgpt.data.hygiene.prefix_duplicates import prefix_duplicates
 from instructgpt.data.hygiene.removals import (
     BEYOND_USER_CAP,
@@ -115,8 +115,8 @@ def _contaminated(rows: list[Row], evaluation: Loaded[Prompt], rules: Rules) -> 
         how: dict[str, Any] = {"other": place(evaluation.origins[one.other])}
         if one.similarity is not None:
             how["similarity"] = round(one.similarity, _DIGITS)
-        else:
-            how["shared_words"] = one.shared
+        elif one.shared is not None:
+            how["shared_words"] = mask(one.shared)
         found.append((one.at, how))
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from instructgpt.data.records import Document, Record
+from instructgpt.data.records import Demonstration, Document, Ranking, Record
 from instructgpt.data.splits import prompt_of
 
 # Scripts written without spaces between words: Han, kana, and their extensions.
@@ -45,6 +45,6 @@ def conversation(record: Record) -> str:
 
 def answers(record: Record) -> tuple[str, ...]:
     """The completions of a record, if its kind has any."""
-    if hasattr(record, "completions"):
-        return tuple(record.completions)
-    return (record.completion,) if hasattr(record, "completion") else ()
+    if isinstance(record, Ranking):
+        return record.completions
+    return (record.completion,) if isinstance(record, Demonstration) else ()

@@ -6,6 +6,8 @@ standards, or made to pass their check by hand; none belongs to a person.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from instructgpt.data.hygiene.personal_data import (
@@ -46,6 +48,7 @@ from instructgpt.data.records import Demonstration, Document, Message, Prompt, R
         ("SSN 219-09-9998", "social_security_number", "219-09-9998"),
         ("server 93.184.216.34 is up", "ip_address", "93.184.216.34"),
         ("at 2606:2800:220:1:248:1893:25c8:1946", "ip_address", None),
+        ("2001:4860:4860::8888", "ip_address", "2001:4860:4860::8888"),
         ("key sk-abcdefghijklmnopqrstuvwx1234", "secret_key", "sk-abcdefghijklmnopqrstuvwx1234"),
         ("AKIAABCDEFGHIJKLMNOP", "secret_key", "AKIAABCDEFGHIJKLMNOP"),
         ("-----BEGIN RSA PRIVATE KEY-----", "secret_key", "-----BEGIN RSA PRIVATE KEY-----"),
@@ -132,3 +135,20 @@ def test_every_text_of_every_kind_is_read_and_masked() -> None:
 def test_a_reviewer_sees_the_shape_and_not_the_number() -> None:
     assert obscure("13812345678") == "13*******78"
     assert obscure("a@b.cd") == "a****d"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12:34:" + "a" * 40,
+        "a@" + "b-" * 40,
+        "+1 " + "23 " * 40,
+        "GB82 " + "WEST " * 40,
+        "市北路" * 40,
+    ],
+)
+def test_nothing_that_almost_fits_takes_long(text: str) -> None:
+    """A pattern that can divide its text in many ways takes minutes for a page of it."""
+    started = time.process_time()
+    find_personal_data(f"{text} " * 500)
+    assert time.process_time() - started < 2
