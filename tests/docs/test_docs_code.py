@@ -29,6 +29,10 @@ SOURCE = ROOT / "src" / "instructgpt"
 PLACE = re.compile(r"([\w/]+\.py):([\w.]+)")
 TEST = re.compile(r"([\w/]+\.py)::(\w+)")
 READERS = (load_documents, load_demonstrations, load_rankings, load_prompts)
+DATA_VERBS = {
+    "inspect": {"--model", "--kind", "--columns", "--examples", "--format", "--chat-template"},
+    "convert": {"--to", "--out", "--columns", "--format", "--on-problem"},
+}
 TALK = {
     "chat": {"--system", "--max-new-tokens", "--temperature", "--top-p", "--seed", "--device"},
     "doctor": {"--json"},
@@ -104,6 +108,9 @@ def test_commands_have_known_verbs_and_settings(docs, tmp_path):
         if [verb, *arguments[:1]] == ["data", "clean"]:
             flags = [f for f in split_flags(arguments[2:]) if f.written not in OWN_FLAGS]
             flag_settings(HygieneConfig, flags)
+        elif verb == "data" and arguments[0] in DATA_VERBS:
+            options = {a for a in arguments if a.startswith("--")}
+            assert options <= DATA_VERBS[arguments[0]], page
         elif stem in STAGES:
             flags = [f for f in split_flags(arguments) if f.written not in OWN_FLAGS]
             flag_settings(STAGES[stem].config_class(), flags)

@@ -14,6 +14,7 @@ from instructgpt.pipeline.run import Observer, Outcome
 from instructgpt.progress import format_numbers, format_seconds
 
 _NUMBERS_SHOWN = 5
+_PROBLEMS_SHOWN = 3
 _CHAT_STEMS = ("ppo", "dpo", "sft")
 
 
@@ -32,6 +33,11 @@ class ConsoleObserver(Observer):
     def finished(self, outcome: Outcome) -> None:
         numbers = format_numbers(key_numbers(outcome.summary))
         say(f"  {outcome.name:<14} {format_seconds(outcome.seconds):>7}  {numbers}".rstrip())
+        problems = outcome.summary.get("data_problems", [])
+        for line in problems[:_PROBLEMS_SHOWN]:
+            say(f"    {line}")
+        if len(problems) > _PROBLEMS_SHOWN:
+            say(f"    ... more in {outcome.path / 'done.json'}")
 
 
 def say(text: str = "") -> None:

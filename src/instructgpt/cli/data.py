@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from instructgpt.cli import data_clean
+from instructgpt.cli import data_clean, data_convert, data_inspect
 
 _STAGE = "read"
 
@@ -28,5 +28,7 @@ def add_to(
     """Register `data` and its verbs; `register` adds the stage under the name that it is given."""
     group = typer.Typer(cls=DataVerbs)
     register(group, _STAGE)
-    data_clean.add_to(group)
-    app.add_typer(group, name="data", help=f"{purpose} Also: data clean.", rich_help_panel=panel)
+    for verb in (data_inspect, data_convert, data_clean):
+        verb.add_to(group)
+    also = "Also: data inspect, data convert, data clean."
+    app.add_typer(group, name="data", help=f"{purpose} {also}", rich_help_panel=panel)

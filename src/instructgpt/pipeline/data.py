@@ -40,7 +40,6 @@ _NAMES: dict[type, tuple[str, str]] = {
     Ranking: ("rankings", "rankings_heldout"),
     Prompt: ("prompts_train", "prompts_heldout"),
 }
-_PROBLEMS_NAMED = 20
 
 
 def run(config: DataConfig, run: RunDir) -> dict[str, Any]:
@@ -61,13 +60,11 @@ def run(config: DataConfig, run: RunDir) -> dict[str, Any]:
     problems = [problem for one in loaded.values() for problem in one.problems]
     _write_problems(problems, run)
     write_removals(cleaned, run.path("removals.jsonl"))
-    lines = [line for one in loaded.values() for line in one.problem_lines()]
     return {
         **counts,
         "problems": len(problems),
         "removed": len(rows) - len(left),
         "removals": counts_by_file(rows, cleaned.removals),
-        "problem_lines": lines[:_PROBLEMS_NAMED],
         "formats": sorted({one.format for one in loaded.values() if one.format}),
     }
 

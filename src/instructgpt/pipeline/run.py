@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from instructgpt.config.load import load_config
 from instructgpt.config.recipe import load_recipe
 from instructgpt.config.trackers import check_trackers
+from instructgpt.data.problems import Collected, collect_problems
 from instructgpt.pipeline.plan import (
     Action,
     Plan,
@@ -30,6 +31,9 @@ from instructgpt.storage.run_dir import RunDir
 if TYPE_CHECKING:
     from instructgpt.config.base import Config
     from instructgpt.distributed.world import World
+
+
+_PROBLEMS_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -180,13 +184,22 @@ def _execute(
         world.barrier()  # the run directory exists, and a killed write in it is cleaned up
         run.track(plan.trackers, plan.name)
         if world.is_main or planned.stage.shares_work:
-            summary = planned.stage.function()(planned.runnable_config(), run)
-            run.finish(summary)
+            with collect_problems() as collected:
+                summary = planned.stage.function()(planned.runnable_config(), run)
+            run.finish({**summary, **_rows_left_out(collected)})
         world.barrier()
         outcome = _outcome(planned, run, action.kind)
     if world.is_main:
         observer.finished(outcome)
     return outcome
+
+
+def _rows_left_out(collected: Collected) -> dict[str, Any]:
+    """What a stage's data lacked, for its summary; nothing where all of it was used."""
+    lines = collected.lines()
+    if not lines:
+        return {}
+    return {"rows_left_out": collected.rows_left_out, "data_problems": lines[:_PROBLEMS_NAMED]}
 
 
 def _outcome(planned: PlannedStage, run: RunDir, action: str) -> Outcome:
