@@ -1,29 +1,43 @@
-"""The ten-line way in: load a model, fit it on instructions, ask it, save it.
+"""The ten-line way in: load a model, fit it on instructions, align it, ask it, save it.
 
 model = InstructGPT.load("gpt2")
 model.fit([{"instruction": "What is a whale?", "output": "A whale is a mammal."}])
+model.align(rankings, method="dpo")
 print(model.ask("What is a whale?"))
 model.save("my-model")
+
+The stages do the work, with the settings and in the run directories that the command line uses.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from instructgpt import __version__
+from instructgpt.api_alignment import Alignment, Judge, Method, ScoreJudge
+from instructgpt.api_results import AlignResult, EvaluateResult, FitResult
+from instructgpt.config.load import build
+from instructgpt.config.pretrain import ModelShape
 from instructgpt.config.sft import SFTConfig
 from instructgpt.config.shared import OptimConfig
-from instructgpt.data.readers import parse_demonstrations
-from instructgpt.data.records import Demonstration, Message
+from instructgpt.config.yaml12 import Settings
+from instructgpt.data.readers import load_demonstrations, parse_demonstrations
+from instructgpt.data.records import Demonstration, Message, Prompt, Ranking
 from instructgpt.distributed.world import World
+from instructgpt.errors import ConfigError
+from instructgpt.evaluation.metrics import detect_language, exact_match, rouge_l, token_f1
+from instructgpt.evaluation.win_rate import judged_win_rate
+from instructgpt.judging.intervals import proportion_interval
 from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.create import create_causal_lm
 from instructgpt.models.export import export_model
 from instructgpt.progress import progress
+from instructgpt.rollout.types import SamplingParams
 from instructgpt.serving.session import Session
+from instructgpt.text.tokenizer import train_bpe
 from instructgpt.training.examples import tokenize_demonstrations
 from instructgpt.training.sft import SFTTrainer
 
@@ -32,15 +46,6 @@ _MIN_STEPS = 300
 _MIN_EPOCHS = 3
 # Mean loss per token over the last pass at which the rows are known by heart.
 _LEARNED = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """What `fit` did: optimizer steps, passes over the data, and the mean loss of the last pass."""
-
-    steps: int
-    epochs: float
-    loss: float
 
 
 class InstructGPT:
@@ -60,22 +65,43 @@ class InstructGPT:
         """
         return cls(Session.load(source, device=device, dtype=dtype).lm, str(source))
 
+    @classmethod
+    def create(
+        cls,
+        texts: Sequence[str],
+        *,
+        layers: int = 2,
+        width: int = 64,
+        heads: int = 2,
+        context: int = 256,
+        vocab_size: int = 1000,
+        seed: int = 0,
+    ) -> InstructGPT:
+        """A small model from nothing: a tokenizer trained on `texts`, and random weights.
+
+        Errors: ConfigError for a shape that no model has, DataError when there is no text.
+        """
+        shape = {"layers": layers, "width": width, "heads": heads, "context": context}
+        tokenizer = train_bpe(texts, vocab_size)
+        model = create_causal_lm(build(ModelShape, Settings(shape)), tokenizer, seed)
+        return cls(CausalLM(model.eval(), tokenizer), "created from nothing")
+
     def fit(
         self,
-        demonstrations: Sequence[Demonstration | Mapping[str, Any]],
+        demonstrations: str | Path | Sequence[Demonstration | Mapping[str, Any]],
         *,
         epochs: int | None = None,
         lr: float | None = None,
         batch_size: int = 16,
         seed: int = 0,
     ) -> FitResult:
-        """Supervised fine-tuning on instructions (Alpaca rows, messages, prompt/completion, ...).
+        """Supervised fine-tuning on instructions: a file, or rows of any format that files have.
 
         Defaults are safe at any size: the learning rate falls with the model's width (1e-4 at
         GPT-2's 768), and a few rows get enough passes to be learned, ending early once they are.
         Errors: DataError for no rows, a broken row, or rows that do not fit the model's context.
         """
-        records = parse_demonstrations(demonstrations)
+        records = _demonstrations(demonstrations)
         sequences = tokenize_demonstrations(
             records, self.session.renderer, "assistant", self.lm.context
         )
@@ -103,8 +129,88 @@ class InstructGPT:
             world=World(),
         )
         result = _train(trainer)
-        self._history.append({"rows": len(sequences), "seed": seed, "loss": result.loss})
+        self._remember("sft", seed, {"rows": len(sequences), "loss": result.loss})
         return result
+
+    def align(
+        self,
+        rankings: str | Path | Sequence[Ranking | Mapping[str, Any]] | None = None,
+        prompts: str | Path | Sequence[Prompt | Mapping[str, Any] | str] | None = None,
+        *,
+        method: Method = "ppo",
+        judge: Judge | None = None,
+        answers: int = 4,
+        max_new_tokens: int = 64,
+        directory: str | Path | None = None,
+        seed: int = 0,
+        reward_model: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> AlignResult:
+        """Move the model towards what was ranked higher, by PPO, DPO or best-of-n.
+
+        `rankings` are files or rows; without them `judge(question, answers)` gives one score per
+        answer (higher is better, equal is a tie, None abstains) to `answers` samples of each
+        prompt. `prompts` default to those of the rankings. PPO and best-of-n train a reward model
+        first, with the settings in `reward_model`; best-of-n then fits the model on the answers it
+        chose. `settings` are those of the method's stage, as in its configuration. `directory`
+        keeps the run directories, and a call that was interrupted goes on there. Errors:
+        ConfigError, DataError; RunDirError when `directory` holds runs of another call.
+        """
+        work = Alignment(self, method, max_new_tokens, seed, reward_model or {}, settings)
+        with work.workspace(directory):
+            if judge is not None:
+                if rankings is not None or prompts is None:
+                    raise ConfigError("align: a judge ranks answers to prompts; give prompts alone")
+                rankings = work.label(prompts, ScoreJudge(judge), answers)
+            if rankings is None:
+                raise ConfigError("align: give rankings, or prompts and a judge")
+            result, lm = work.run(rankings, prompts)
+        if lm is not None:
+            self.lm, self.session = lm, Session(lm)
+        self._remember(method, seed, result.summary)
+        return result
+
+    def evaluate(
+        self,
+        demonstrations: str | Path | Sequence[Demonstration | Mapping[str, Any]],
+        *,
+        against: InstructGPT | None = None,
+        judge: Judge | None = None,
+        max_new_tokens: int = 64,
+    ) -> EvaluateResult:
+        """Greedy answers compared with the demonstrated ones, with 95 % intervals.
+
+        With `against` and `judge` also the win rate over another model, each pair judged in both
+        orders. Errors: DataError, EngineError for a prompt that does not fit.
+        """
+        if (against is None) != (judge is None):
+            raise ConfigError("evaluate: against and judge go together")
+        records = _demonstrations(demonstrations)
+        prompts = [record.prompt for record in records]
+        said = self._greedy(prompts, max_new_tokens)
+        pairs = [(s, r.completion) for s, r in zip(said, records, strict=True)]
+        languages = [detect_language(wanted) for _, wanted in pairs]
+        texts = [(*pair, language) for pair, language in zip(pairs, languages, strict=True)]
+        keys = [prompt.key for prompt in prompts]
+        win_rate = None
+        if against is not None and judge is not None:
+            theirs = against._greedy(prompts, max_new_tokens)
+            win_rate = judged_win_rate(ScoreJudge(judge), prompts, said, theirs)
+        return EvaluateResult(
+            prompts=len(records),
+            exact_match=proportion_interval([float(exact_match(*pair)) for pair in pairs], keys),
+            f1=proportion_interval([token_f1(*text) for text in texts], keys),
+            rouge_l=proportion_interval([rouge_l(*text) for text in texts], keys),
+            win_rate=win_rate,
+            answers=tuple(said),
+        )
+
+    def _greedy(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[str]:
+        renderer = self.session.renderer
+        ids = [list(renderer.prompt_ids(prompt.messages)) for prompt in prompts]
+        params = SamplingParams(max_new_tokens=max_new_tokens, temperature=0.0)
+        found = self.session.engine.generate(ids, params)
+        return [renderer.decode(group[0].completion_ids) for group in found]
 
     def ask(self, question: str, *, max_new_tokens: int = 256, temperature: float = 0.0) -> str:
         """The whole answer to one question; greedy unless `temperature` > 0."""
@@ -135,13 +241,24 @@ class InstructGPT:
         """Write a plain Hugging Face directory that any tool loads."""
         facts = {
             "name": Path(directory).name,
-            "stage": "sft",
+            "stage": self._history[-1]["stage"] if self._history else "model",
             "version": __version__,
             "seed": self._history[-1]["seed"] if self._history else 0,
             "parents": {"model": self.source},
-            "summary": {f"fit {i + 1}": fit for i, fit in enumerate(self._history)},
+            "summary": {f"{i}. {one['stage']}": one for i, one in enumerate(self._history, 1)},
         }
         export_model(self.lm.model, self.lm.tokenizer, Path(directory), facts)
+
+    def _remember(self, stage: str, seed: int, summary: Mapping[str, Any]) -> None:
+        self._history.append({"stage": stage, "seed": seed, **summary})
+
+
+def _demonstrations(
+    given: str | Path | Sequence[Demonstration | Mapping[str, Any]],
+) -> list[Demonstration]:
+    if isinstance(given, str | Path):
+        return load_demonstrations(given).records
+    return parse_demonstrations(given)
 
 
 def _train(trainer: SFTTrainer) -> FitResult:
