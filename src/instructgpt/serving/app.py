@@ -6,8 +6,9 @@ import asyncio
 import base64
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import takewhile
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -153,8 +154,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def wrong_request(_request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        path = [f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"][1:]]
-        param = "".join(path).lstrip(".") or None
+        param = _path(first["loc"][1:]) or None
         message = f"'{param}': {first['msg']}" if param else first["msg"]
         return error_response(ApiError(400, message, code="invalid_value", param=param))
 
@@ -167,6 +167,15 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def our_fault(_request: Request, _error: Exception) -> Response:
         message = "the server failed at this request; its log says why"
         return error_response(ApiError(500, message, kind="server_error"))
+
+
+def _path(location: Sequence[int | str]) -> str:
+    """messages[0].content; what pydantic adds to name a type of a union is left out."""
+    fields = takewhile(
+        lambda part: isinstance(part, int) or (part.isidentifier() and part != "str"), location
+    )
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in fields]
+    return "".join(parts).lstrip(".")
 
 
 def _prompt_ids(model: ServedModel, body: CompletionRequest) -> list[list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from instructgpt.data.records import Message
 from instructgpt.serving.errors import invalid, unsupported
@@ -45,6 +45,25 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
+def _whole_characters(text: str) -> str:
+    """JSON can spell half of a surrogate pair, which no tokenizer can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("holds half of a surrogate pair, which is no text") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole_characters)]
+
+
+class TextPart(BaseModel):
+    """A part of a message; other kinds than text cannot be read."""
+
+    type: Literal["text"]
+    text: Text
+
+
 class ApiRequest(BaseModel):
     """Fields that are not named here are ignored, and the response's header says which."""
 
@@ -58,7 +77,8 @@ class ApiRequest(BaseModel):
         for name, value in extra.items():
             if name in _NEUTRAL and value not in _NEUTRAL[name]:
                 raise unsupported(name)
-        return sorted(name for name in extra if name not in _NEUTRAL)
+        # they end up in a header, where not every character may stand
+        return sorted(n for n in extra if n not in _NEUTRAL and n.isascii() and n.isidentifier())
 
 
 class StreamOptions(BaseModel):
@@ -105,7 +125,7 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     role: str
-    content: str | list[dict[str, Any]] | None = None
+    content: Text | list[TextPart] | None = None
 
     def to_message(self, index: int) -> Message:
         """Our own record. Errors: ApiError 400 for roles and parts that the model cannot read."""
@@ -120,10 +140,7 @@ class ChatMessage(BaseModel):
             raise invalid(f"{where}.content", "is missing")
         if isinstance(self.content, str):
             return Message(role, self.content)
-        for part in self.content:
-            if part.get("type") != "text" or not isinstance(part.get("text"), str):
-                raise invalid(f"{where}.content", "only parts of type 'text' can be read")
-        return Message(role, "".join(part["text"] for part in self.content))
+        return Message(role, "".join(part.text for part in self.content))
 
 
 class ChatRequest(SamplingRequest):
@@ -147,7 +164,7 @@ class ChatRequest(SamplingRequest):
 class CompletionRequest(SamplingRequest):
     """POST /v1/completions: text, several texts, token ids, or several lists of them."""
 
-    prompt: str | list[int] | list[str] | list[list[int]]
+    prompt: Text | list[int] | list[Text] | list[list[int]]
     echo: bool = False
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
 
@@ -155,7 +172,7 @@ class CompletionRequest(SamplingRequest):
 class EmbeddingRequest(ApiRequest):
     """POST /v1/embeddings."""
 
-    input: str | list[int] | list[str] | list[list[int]]
+    input: Text | list[int] | list[Text] | list[list[int]]
     encoding_format: Literal["float", "base64"] = "float"
 
 

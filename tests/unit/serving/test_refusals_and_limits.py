@@ -47,6 +47,16 @@ def post(url: str, body: Any, path: str = "/v1/chat/completions", **headers: str
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "invalid_value"),
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        (
+            {"messages": [{"role": "user", "content": "\ud800"}]},
+            "messages[0].content",
+            "invalid_value",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "\ud800"}]}]},
+            "messages[0].content",
+            "invalid_value",
+        ),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "invalid_value"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
@@ -71,7 +81,14 @@ def test_wrong_and_unsupported_settings_are_refused_by_name(running, change, par
 
 
 def test_what_does_not_change_the_answer_is_accepted_and_said_to_be_ignored(running) -> None:
-    settings = {"user": "me", "generation_config": "{}", "tools": [], "min_p": 0, "max_tokens": 1}
+    settings = {
+        "user": "me",
+        "a\r\nb: 世": 1,
+        "generation_config": "{}",
+        "tools": [],
+        "min_p": 0,
+        "max_tokens": 1,
+    }
     status, headers, _body = post(running.url, {"messages": HELLO, **settings})
     assert status == 200
     assert headers["x-ignored-parameters"] == "generation_config, user"
