@@ -105,9 +105,24 @@ def context_length(model: PreTrainedModel) -> int:
     """The model's limit on positions, from its configuration."""
     config = model.config.get_text_config()
     for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        if getattr(config, key, None):
+        if (getattr(config, key, None) or 0) > 0:
             return int(getattr(config, key))
     return 1 << 20  # no limit of its own (ALiBi, recurrent state)
+
+
+@torch.no_grad()
+def sees_the_future(model: PreTrainedModel) -> bool:
+    """Whether a later token changes what an earlier one predicts: an encoder, not a decoder.
+
+    `transformers` loads BERT and its kin as causal LMs too; trained as one, it would learn to copy.
+    """
+    training = model.training
+    model.eval()
+    ids_BT = torch.tensor([[1, 2, 3, 1], [1, 2, 3, 2]], device=model.device)
+    logits_BTV = model(ids_BT, use_cache=False).logits[:, :3].float()
+    model.train(training)
+    change = (logits_BTV[0] - logits_BTV[1]).abs().max()
+    return bool(change > 1e-2 * logits_BTV.std())
 
 
 @torch.no_grad()

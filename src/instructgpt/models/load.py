@@ -12,17 +12,17 @@ from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
 from instructgpt.errors import CheckpointError, ConfigError
 from instructgpt.models.attention import use_short_attention
-from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.causal_lm import CausalLM, sees_the_future
+from instructgpt.models.classifier import classifier_class
 from instructgpt.models.precision import choose_device, choose_dtype
 from instructgpt.models.quiet import quiet_transformers
-from instructgpt.models.scalar_model import ScalarModel, init_scalar_head
+from instructgpt.models.scalar_model import ScalarModel, init_scalar_head, scalar_head
 from instructgpt.text.tokenizer import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,11 @@ def load_causal_lm(
     where = choose_device(device)
     compute_dtype, _reason = choose_dtype(dtype, where)
     use_short_attention(model.to(where), compute_dtype)
+    if sees_the_future(model):
+        raise CheckpointError(
+            f"'{source}' ({type(model).__name__}) lets a token see those after it; choose a "
+            "decoder (a causal language model)"
+        )
     return CausalLM(model, tokenizer, compute_dtype)
 
 
@@ -139,7 +144,7 @@ def _load_scalar(
     config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
     # without this, pipelines squash a one-label score through a sigmoid
     config.problem_type = "regression"
-    model = _from_pretrained(AutoModelForSequenceClassification, location, new, config=config)
+    model = _from_pretrained(classifier_class(config), location, new, config=config)
     _fit_embeddings(model, len(tokenizer))
     _set_special_ids(model, tokenizer)
     where = choose_device(device)
@@ -168,6 +173,8 @@ def _from_pretrained(auto: Any, location: str, new: str = "", **kwargs: Any) -> 
             )
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(_one_line(location, error)) from error
+    if auto is not AutoModelForCausalLM:
+        scalar_head(model)  # before its weights: without a head their names would say little
     missing = [key for key in sorted(found["missing_keys"]) if not (new and key.startswith(new))]
     if missing:
         raise CheckpointError(
@@ -186,10 +193,13 @@ def _fit_embeddings(model: PreTrainedModel, num_tokens: int) -> None:
     """Grow the embedding when the tokenizer had to gain a pad token; never shrink it."""
     have = model.get_input_embeddings().weight.shape[0]
     if num_tokens > have:
-        # mean_resizing draws random numbers; zeros keep loading deterministic and pad is never read
+        # mean_resizing draws random numbers; zeros keep loading deterministic, and
+        # policy and reference equal
         model.resize_token_embeddings(num_tokens, mean_resizing=False)
         with torch.no_grad():
-            model.get_input_embeddings().weight[have:].zero_()
+            for rows in (model.get_input_embeddings(), model.get_output_embeddings()):
+                if rows is not None:
+                    rows.weight[have:].zero_()
         logger.info("embedding grown from %d to %d rows for added tokens", have, num_tokens)
 
 

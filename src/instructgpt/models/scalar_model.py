@@ -32,14 +32,8 @@ class ScalarModel:
         tokenizer: PreTrainedTokenizerBase,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        head = getattr(model, "score", None)
-        if not isinstance(head, nn.Linear) or head.out_features != 1:
-            raise CheckpointError(
-                f"{type(model).__name__} has no scalar `score` head; a reward model needs an "
-                "architecture with a decoder sequence classifier (num_labels=1)"
-            )
         self.model = model
-        self.head = head
+        self.head = scalar_head(model)
         self.tokenizer = tokenizer
         self.dtype = dtype
 
@@ -88,6 +82,21 @@ class ScalarModel:
     def _apply_head(self, hidden: Tensor) -> Tensor:
         # float32: a reward difference of 0.01 is meaningful and bfloat16 has 8 bits.
         return nn.functional.linear(hidden.float(), self.head.weight.float()).squeeze(-1)
+
+
+def scalar_head(model: PreTrainedModel) -> nn.Linear:
+    """The linear layer that reads the backbone's states.
+
+    Errors: CheckpointError for a classifier that puts more between states and score, or reads
+    another position than the last (BERT, BART, CTRL, ModernBERT, ...).
+    """
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear) or head.out_features != 1:
+        raise CheckpointError(
+            f"{type(model).__name__} has no scalar `score` head; start the reward model from "
+            "another decoder (Llama, Qwen, GPT-2, ...): its tokenizer need not be the policy's"
+        )
+    return head
 
 
 def init_scalar_head(head: nn.Linear, generator: torch.Generator) -> None:

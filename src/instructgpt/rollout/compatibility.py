@@ -39,7 +39,8 @@ def slot_obstacle(decoder: SlotDecoder) -> str | None:
     unknown = layer_types - {"full_attention", *_WINDOWED_LAYERS}
     attention = getattr(config, "_attn_implementation", None)
     if unknown or getattr(forward.model, "_is_stateful", False):
-        return f"it has layers without a plain key-value cache ({', '.join(sorted(unknown))})"
+        kinds = ", ".join(sorted(unknown)) or "a state of its own"
+        return f"it has layers without a plain key-value cache ({kinds})"
     if attention not in _MASKED_ATTENTION:
         return f"its attention implementation '{attention}' takes no custom mask"
     missing = [a for a in ("position_ids", "past_key_values") if not forward.accepts(a)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,9 @@ from instructgpt.models.load import (
     freeze,
     load_causal_lm,
     load_reward_model,
+    new_reward_model,
 )
+from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import Rollout
 from instructgpt.storage.run_dir import RunDir
@@ -30,6 +33,8 @@ from instructgpt.training.rollouts import longest_prompt, sampling_params
 from instructgpt.training.runner import drive
 from instructgpt.training.sequence_kl import sequence_log_ratios
 
+logger = logging.getLogger(__name__)
+
 
 def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
     """Run PPO; export the averaged policy as `model/` and the critic as `critic/`."""
@@ -40,7 +45,7 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
     reward_model = load_reward_model(
         config.reward_model, device=hardware.device, dtype=hardware.dtype
     )
-    critic = copy_scalar_model(reward_model)
+    critic = _critic(config, policy, reward_model)
     freeze(reference.model)
     freeze(reward_model.model)
     renderer = ChatRenderer(policy.tokenizer)
@@ -88,6 +93,20 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
         eval_every=config.eval_every,
     )
     return _finish(trainer, run, world)
+
+
+def _critic(config: PPOConfig, policy: CausalLM, reward_model: ScalarModel) -> ScalarModel:
+    """A copy of the reward model (section 3.5), unless it could not read the policy's token ids."""
+    if reward_model.tokenizer.get_vocab() == policy.tokenizer.get_vocab():
+        return copy_scalar_model(reward_model)
+    logger.warning(
+        "the reward model has another vocabulary than the policy: scores are of decoded text, and "
+        "the critic starts from the policy's backbone with a new head"
+    )
+    hardware = config.hardware
+    return new_reward_model(
+        config.model, seed=config.seed, device=hardware.device, dtype=hardware.dtype
+    )
 
 
 def _longest_prompt(config: PPOConfig, policy: CausalLM) -> int:
