@@ -37,12 +37,13 @@ class _Span(NamedTuple):
 
 class _Rendered(NamedTuple):
     """A conversation as text; `stand_ins` maps characters in it to special-token strings that
-    somebody typed.
+    somebody typed; `rewrites` says that an answer before the last is not there as it was written.
     """
 
     text: str
     spans: list[_Span]
     stand_ins: dict[str, str]
+    rewrites: bool
 
 
 class ChatRenderer:
@@ -94,6 +95,11 @@ class ChatRenderer:
         if not messages or messages[-1].role != "assistant":
             raise DataError("a dialogue to train on must end with an assistant turn")
         rendered = self._render(messages, add_generation_prompt=False)
+        if rendered.rewrites and train_on != "last":
+            raise self._unusable(
+                "rewrites an earlier answer (it drops reasoning, perhaps), which would be learned; "
+                "learn last answers only, with loss_on: last"
+            )
         last = len(rendered.spans) - 1
         weights = [message.weight for message in messages if message.role == "assistant"]
         ids: list[int] = []
@@ -149,7 +155,12 @@ class ChatRenderer:
         if len(starts) != sum(message.role == "assistant" for message in messages):
             raise self._unusable("does not mark every assistant turn")
         spans = [_Span(start, self._end_of_turn(text, start)) for start in starts]
-        return _Rendered(text, spans, stand_ins)
+        answers = [
+            message["content"].strip() for message in plain if message["role"] == "assistant"
+        ]
+        earlier = list(zip(answers, spans, strict=True))[:-1]
+        rewrites = any(answer not in text[start:end] for answer, (start, end) in earlier)
+        return _Rendered(text, spans, stand_ins, rewrites)
 
     def _stand_in_for_special_texts(self, messages: list[dict[str, str]]) -> dict[str, str]:
         """Put an unused character in place of every special token that a content spells out."""
