@@ -42,6 +42,13 @@ def show_progress(enabled: bool = True) -> None:
     _shown = enabled
 
 
+def announce(text: str) -> None:
+    """One line on standard error, beside the displays; silent where they are."""
+    if _shown:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
 @contextmanager
 def progress(name: str, total: int | None, unit: str = "it", start: int = 0) -> Iterator[Bar]:
     """A display of one loop of `total` units (None: unknown); a resumed loop begins at `start`."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from instructgpt.config.adapter import AdapterConfig, check_adapter
 from instructgpt.config.shared import OptimConfig, TrainConfig
 
 
@@ -32,6 +33,8 @@ class DPOConfig(TrainConfig):
     """Assumed share of flipped labels (conservative DPO); sigmoid only."""
     max_tokens: int | None = Field(default=None, gt=0)
     """Longer prompt + completion are dropped and counted; default: the model's context."""
+    adapter: AdapterConfig = AdapterConfig()
+    """LoRA instead of training every weight."""
     optim: OptimConfig = OptimConfig(lr=5e-7, schedule="linear", final_lr_ratio=0.0)
     """Common in later practice; the DPO paper used RMSprop at 1e-6 with 150 warmup steps."""
 
@@ -39,4 +42,5 @@ class DPOConfig(TrainConfig):
     def _check(self) -> DPOConfig:
         if self.loss == "ipo" and self.label_smoothing:
             raise ValueError("label_smoothing applies to loss sigmoid only; ipo has none")
+        check_adapter(self.adapter, self.optim)
         return self

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from instructgpt.config.adapter import AdapterConfig, check_adapter
 from instructgpt.config.base import Config
 from instructgpt.config.shared import OptimConfig, SamplingConfig, TrainConfig
 
@@ -82,6 +83,10 @@ class PPOConfig(TrainConfig):
     """Pretraining rows per episode (paper: 8 examples)."""
     ptx_row_tokens: int = Field(default=128, gt=1)
     """Tokens per pretraining row."""
+    adapter: AdapterConfig = AdapterConfig()
+    """LoRA for policy and critic; the reference is then the policy with its adapter off."""
+    share_trunk: bool = True
+    """With an adapter: one copy of the frozen weights for all models that have the same base."""
     optim: OptimConfig = OptimConfig(lr=1.18e-5, schedule="constant")
     """Policy (paper figure 38, PPO-ptx 1.3B); its warmup is set by warmup_iterations."""
     critic_optim: OptimConfig = OptimConfig(lr=9e-6, schedule="constant")
@@ -102,4 +107,9 @@ class PPOConfig(TrainConfig):
             raise ValueError("sampling.temperature 0 never explores; PPO needs > 0 (paper: 1)")
         if self.optim.warmup_steps or self.critic_optim.warmup_steps:
             raise ValueError("set warmup_iterations instead of warmup_steps for PPO")
+        check_adapter(self.adapter, self.optim, self.critic_optim)
+        if self.adapter.dropout > 0:
+            raise ValueError("adapter.dropout > 0: PPO needs a deterministic policy; set it to 0")
+        if not self.share_trunk and self.adapter.type == "none":
+            raise ValueError("share_trunk is for adapters; set adapter.type = lora, or leave it")
         return self

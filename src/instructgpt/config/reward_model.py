@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from instructgpt.config.adapter import AdapterConfig, check_adapter
 from instructgpt.config.shared import OptimConfig, TrainConfig
 
 
@@ -34,5 +35,12 @@ class RewardModelConfig(TrainConfig):
     """What a prompt's summed pair losses are divided by: pairs without ties, or C(K,2)."""
     max_tokens: int | None = Field(default=None, gt=0)
     """Longer prompt + completion are dropped and counted; default: the model's context."""
+    adapter: AdapterConfig = AdapterConfig()
+    """LoRA instead of training every weight."""
     optim: OptimConfig = OptimConfig(lr=9e-6)
     """Paper C.2: 9e-6, cosine to 10 %."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RewardModelConfig:
+        check_adapter(self.adapter, self.optim)
+        return self

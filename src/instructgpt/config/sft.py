@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from instructgpt.config.adapter import AdapterConfig, check_adapter
 from instructgpt.config.shared import OptimConfig, SamplingConfig, TrainConfig
 
 
@@ -44,6 +45,8 @@ class SFTConfig(TrainConfig):
     """Prompts answered for select = reward_score; default: those of demonstrations_valid."""
     sampling: SamplingConfig = SamplingConfig()
     """How those prompts are answered."""
+    adapter: AdapterConfig = AdapterConfig()
+    """LoRA instead of training every weight."""
     optim: OptimConfig = OptimConfig(lr=9.65e-6)
     """Paper C.1 for 1.3B and 6B: 9.65e-6, cosine to 10 %, no warmup."""
 
@@ -57,4 +60,5 @@ class SFTConfig(TrainConfig):
             raise ValueError("select = reward_score needs prompts_valid or demonstrations_valid")
         if (self.pretraining_fraction > 0) != (self.pretraining_documents is not None):
             raise ValueError("pretraining_fraction and pretraining_documents go together")
+        check_adapter(self.adapter, self.optim)
         return self

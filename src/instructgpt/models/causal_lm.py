@@ -13,29 +13,29 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from instructgpt.losses.logprobs import chunked_token_logprobs
+from instructgpt.models.adapters import Adapter
 from instructgpt.models.batch import TokenBatch
-from instructgpt.models.precision import autocast
+from instructgpt.models.trainable import TrainableModel
 
 logger = logging.getLogger(__name__)
 
 # Logits alive at once: 64 M in float32 are 256 MB, forward and as much again backward.
-_MAX_LOGITS = 1 << 26
+MAX_LOGITS = 1 << 26
 
 
-class CausalLM:
-    """Policy or reference: a `transformers` causal LM, its tokenizer, and its computing dtype."""
+class CausalLM(TrainableModel):
+    """Policy or reference."""
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         dtype: torch.dtype = torch.float32,
+        adapter: Adapter | None = None,
     ) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.dtype = dtype
+        super().__init__(model, tokenizer, dtype, adapter)
         vocabulary = model.get_input_embeddings().weight.shape[0]
-        self._logit_rows = max(1, _MAX_LOGITS // vocabulary)
+        self._logit_rows = max(1, MAX_LOGITS // vocabulary)
         self._separable_head = head_is_separable(model)
         if not self._separable_head:
             logger.warning(
@@ -43,14 +43,6 @@ class CausalLM:
                 "logits (correct, but more memory)",
                 type(model).__name__,
             )
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    @property
-    def pad_id(self) -> int:
-        return int(self.tokenizer.pad_token_id)
 
     @property
     def context(self) -> int:
@@ -82,7 +74,7 @@ class CausalLM:
         where_BT = batch.mask_BT.clone()
         where_BT[:, 0] = False  # nothing precedes the first token
         targets_N = batch.token_ids_BT[where_BT]
-        with autocast(self.device, self.dtype):
+        with self.computing():
             if self._separable_head:
                 backbone, head = self.model.base_model, self.model.get_output_embeddings()
                 states_BTD = backbone(batch.token_ids_BT[:, :-1], use_cache=False)[0]

@@ -118,9 +118,27 @@ def new_reward_model(
     return scalar
 
 
-def copy_scalar_model(scalar: ScalarModel) -> ScalarModel:
-    """An independent copy: the critic that starts from the reward model (paper section 3.5)."""
-    return ScalarModel(copy.deepcopy(scalar.model), scalar.tokenizer, scalar.dtype)
+def copy_scalar_model(scalar: ScalarModel, *, copy_backbone: bool = True) -> ScalarModel:
+    """An independent copy: the critic that starts from the reward model (paper section 3.5).
+
+    Without `copy_backbone` only the head is a copy: both models read the same, frozen backbone.
+    """
+    backbone = scalar.model.base_model
+    shared = {} if copy_backbone else {id(backbone): backbone}
+    return ScalarModel(copy.deepcopy(scalar.model, shared), scalar.tokenizer, scalar.dtype)
+
+
+def scalar_model_on(lm: CausalLM, source: str | Path) -> ScalarModel:
+    """The classifier of `source` on the backbone of `lm`, with an empty head and no adapter yet."""
+    config = _load_config(resolve_checkpoint(source))
+    with torch.device("meta"):
+        kind = classifier_class(config)
+        is_automatic = hasattr(kind, "from_config")
+        model = kind.from_config(config) if is_automatic else kind._from_config(config)
+    setattr(model, model.base_model_prefix, lm.model.base_model)
+    scalar = ScalarModel(model, load_tokenizer(resolve_checkpoint(source)), lm.dtype)
+    scalar.head.to_empty(device=lm.device)
+    return scalar
 
 
 def freeze(model: PreTrainedModel) -> None:

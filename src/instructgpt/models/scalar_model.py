@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from instructgpt.errors import CheckpointError
+from instructgpt.models.adapters import Adapter
 from instructgpt.models.batch import TokenBatch
 from instructgpt.models.causal_lm import context_length
-from instructgpt.models.precision import autocast
+from instructgpt.models.trainable import TrainableModel
 
 
-class ScalarModel:
+class ScalarModel(TrainableModel):
     """Backbone plus linear head. As a reward model it scores, as a critic it values.
 
     `bias` is the constant that makes demonstrations score 0 on average (paper section 3.5). Most
@@ -31,19 +32,10 @@ class ScalarModel:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         dtype: torch.dtype = torch.float32,
+        adapter: Adapter | None = None,
     ) -> None:
-        self.model = model
+        super().__init__(model, tokenizer, dtype, adapter)
         self.head = scalar_head(model)
-        self.tokenizer = tokenizer
-        self.dtype = dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    @property
-    def pad_id(self) -> int:
-        return int(self.tokenizer.pad_token_id)
 
     @property
     def context(self) -> int:
@@ -75,7 +67,7 @@ class ScalarModel:
         return values_BT.masked_fill(~batch.mask_BT, 0.0)
 
     def _hidden(self, token_ids_BT: Tensor) -> Tensor:
-        with autocast(self.device, self.dtype):
+        with self.computing():
             hidden: Tensor = self.model.base_model(token_ids_BT, use_cache=False)[0]
         return hidden
 

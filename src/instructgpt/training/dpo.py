@@ -21,13 +21,15 @@ from instructgpt.losses.reward_model import RankingPairs, ranking_pairs
 from instructgpt.models.batch import TokenBatch, token_budget_batches
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import load_causal_lm
+from instructgpt.models.lora import attach_lora
 from instructgpt.progress import progress
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.batches import ShuffledStream
-from instructgpt.training.examples import TokenRanking, tokenize_rankings
+from instructgpt.training.examples import TokenRanking, largest_ranking, tokenize_rankings
 from instructgpt.training.finish import finish_model
 from instructgpt.training.language_modeling import TokenSequence
+from instructgpt.training.memory import memory_parts, watched_memory
 from instructgpt.training.optimizer import Optimizer, lr_factor
 from instructgpt.training.runner import PhaseClock, drive
 from instructgpt.training.update import Metrics, Microbatch, Update, combine_metrics
@@ -42,29 +44,40 @@ def run(config: DPOConfig, run: RunDir) -> dict[str, Any]:
         dtype=config.hardware.dtype,
         chat_template=config.chat_template,
     )
+    if config.adapter.type == "lora":
+        attach_lora(policy, config.adapter, base=config.model, seed=config.seed)
     renderer = ChatRenderer(policy.tokenizer)
     max_tokens = min(config.max_tokens or policy.context, policy.context)
 
     def tokenize(path: str | None) -> list[TokenRanking]:
         return tokenize_rankings(load_rankings(path).records, renderer, max_tokens) if path else []
 
+    train = tokenize(config.rankings)
     trainer = DPOTrainer(
         config,
         policy=policy,
-        train=tokenize(config.rankings),
+        train=train,
         heldout=tokenize(config.rankings_heldout),
         world=world,
     )
-    drive(
-        trainer,
-        run,
-        world,
-        name="dpo",
-        checkpoint_every=config.checkpoint_every,
-        eval_every=config.eval_every,
+    models = {"policy": policy}
+    parts = memory_parts(
+        models,
+        config.hardware.tokens_per_microbatch,
+        items=config.batch_size,
+        largest=largest_ranking(train),
     )
-    summary = {**trainer.last_heldout, "rankings": len(trainer.train)}
-    return finish_model(run, world, policy.model, policy.tokenizer, summary)
+    with watched_memory(run, world, models, parts):
+        drive(
+            trainer,
+            run,
+            world,
+            name="dpo",
+            checkpoint_every=config.checkpoint_every,
+            eval_every=config.eval_every,
+        )
+        summary = {**trainer.last_heldout, "rankings": len(trainer.train)}
+        return finish_model(run, world, policy, summary)
 
 
 class ReferenceRanking(NamedTuple):
@@ -101,7 +114,7 @@ class DPOTrainer:
         self.last_heldout: dict[str, float] = {}
         self.total_steps = max(1, -(-len(train) * config.epochs // config.batch_size))
         self.stream = ShuffledStream(len(train), config.seed, "rankings")
-        self.optimizer = Optimizer(policy.model, config.optim)
+        self.optimizer = Optimizer(policy.trained, config.optim)
         self.update = Update(self.optimizer, config.optim.max_grad_norm, world)
 
     def step(self, step: int) -> dict[str, float]:
@@ -169,10 +182,10 @@ class DPOTrainer:
         return self.last_heldout
 
     def state_dict(self) -> dict[str, Any]:
-        return {"model": self.policy.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"model": self.policy.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.policy.model.load_state_dict(state["model"])
+        self.policy.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
 

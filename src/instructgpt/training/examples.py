@@ -56,6 +56,13 @@ def tokenize_rankings(
     return kept
 
 
+def largest_ranking(rankings: Sequence[TokenRanking]) -> int:
+    """Padded tokens of the ranking that takes the most, whose completions stay together."""
+    return max(
+        (len(r.sequences) * max(len(ids) for ids, _ in r.sequences) for r in rankings), default=0
+    )
+
+
 def completion_sequence(renderer: ChatRenderer, prompt: Prompt, completion: str) -> TokenSequence:
     """Prompt, completion and its end token; the mask covers completion and end token."""
     return renderer.dialogue_ids(Demonstration(prompt, completion).messages, "last")

@@ -75,8 +75,8 @@ class PPOTrainer:
         self.kl = KLController(config.kl)
         self.total_steps = -(-config.episodes // config.batch_size)
         self.prompt_stream = ShuffledStream(len(prompts), config.seed, "prompts")
-        self.policy_optimizer = Optimizer(policy.model, config.optim)
-        self.critic_optimizer = Optimizer(critic.model, config.critic_optim)
+        self.policy_optimizer = Optimizer(policy.trained, config.optim)
+        self.critic_optimizer = Optimizer(critic.trained, config.critic_optim)
         self.update_policy = Update(self.policy_optimizer, config.optim.max_grad_norm, world)
         self.update_critic = Update(self.critic_optimizer, config.critic_optim.max_grad_norm, world)
         self.average = MovingAverage(self.policy_optimizer.parameters, config.ema_decay)
@@ -301,8 +301,8 @@ class PPOTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "policy": self.policy.model.state_dict(),
-            "critic": self.critic.model.state_dict(),
+            "policy": self.policy.state_dict(),
+            "critic": self.critic.state_dict(),
             "policy_optimizer": self.policy_optimizer.state_dict(),
             "critic_optimizer": self.critic_optimizer.state_dict(),
             "average": self.average.state_dict(),
@@ -310,8 +310,8 @@ class PPOTrainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.policy.model.load_state_dict(state["policy"])
-        self.critic.model.load_state_dict(state["critic"])
+        self.policy.load_state_dict(state["policy"])
+        self.critic.load_state_dict(state["critic"])
         self.policy_optimizer.load_state_dict(state["policy_optimizer"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.average.load_state_dict(state["average"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,14 +11,6 @@ from instructgpt.data.readers import load_prompts
 from instructgpt.data.records import Prompt
 from instructgpt.distributed.world import World
 from instructgpt.models.causal_lm import CausalLM
-from instructgpt.models.load import (
-    copy_scalar_model,
-    freeze,
-    load_causal_lm,
-    load_reward_model,
-    new_reward_model,
-)
-from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import Rollout
 from instructgpt.storage.run_dir import RunDir
@@ -28,26 +19,20 @@ from instructgpt.training.completion_scorer import CompletionScorer
 from instructgpt.training.examples import tokenize_prompts
 from instructgpt.training.finish import finish_model
 from instructgpt.training.language_modeling import packed_rows
+from instructgpt.training.memory import memory_parts, watched_memory
 from instructgpt.training.ppo import PPOTrainer
+from instructgpt.training.ppo_models import load_ppo_models
 from instructgpt.training.rollouts import longest_prompt, sampling_params
 from instructgpt.training.runner import drive
 from instructgpt.training.sequence_kl import sequence_log_ratios
-
-logger = logging.getLogger(__name__)
 
 
 def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
     """Run PPO; export the averaged policy as `model/` and the critic as `critic/`."""
     world = World.from_launcher()
     hardware = config.hardware
-    policy = load_causal_lm(config.model, device=hardware.device, dtype=hardware.dtype)
-    reference = load_causal_lm(config.model, device=hardware.device, dtype=hardware.dtype)
-    reward_model = load_reward_model(
-        config.reward_model, device=hardware.device, dtype=hardware.dtype
-    )
-    critic = _critic(config, policy, reward_model)
-    freeze(reference.model)
-    freeze(reward_model.model)
+    models = load_ppo_models(config)
+    policy, reference, reward_model, critic = models
     renderer = ChatRenderer(policy.tokenizer)
     scorer = CompletionScorer(
         reward_model, renderer, max_tokens=hardware.tokens_per_microbatch, world=world
@@ -84,29 +69,26 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
         ),
         world=world,
     )
-    drive(
-        trainer,
-        run,
-        world,
-        name="ppo-ptx" if config.ptx_coef > 0 else "ppo",
-        checkpoint_every=config.checkpoint_every,
-        eval_every=config.eval_every,
+    longest = max(map(len, prompt_ids)) + config.sampling.max_new_tokens
+    parts = memory_parts(
+        models._asdict(),
+        hardware.tokens_per_microbatch,
+        items=config.minibatch_size,
+        largest=longest,
+        slots=min(config.sampling.max_slots, config.batch_size),
+        positions=longest,
+        averaged=True,
     )
-    return _finish(trainer, run, world)
-
-
-def _critic(config: PPOConfig, policy: CausalLM, reward_model: ScalarModel) -> ScalarModel:
-    """A copy of the reward model (section 3.5), unless it could not read the policy's token ids."""
-    if reward_model.tokenizer.get_vocab() == policy.tokenizer.get_vocab():
-        return copy_scalar_model(reward_model)
-    logger.warning(
-        "the reward model has another vocabulary than the policy: scores are of decoded text, and "
-        "the critic starts from the policy's backbone with a new head"
-    )
-    hardware = config.hardware
-    return new_reward_model(
-        config.model, seed=config.seed, device=hardware.device, dtype=hardware.dtype
-    )
+    with watched_memory(run, world, models._asdict(), parts):
+        drive(
+            trainer,
+            run,
+            world,
+            name="ppo-ptx" if config.ptx_coef > 0 else "ppo",
+            checkpoint_every=config.checkpoint_every,
+            eval_every=config.eval_every,
+        )
+        return _finish(trainer, run, world)
 
 
 def _longest_prompt(config: PPOConfig, policy: CausalLM) -> int:
@@ -119,10 +101,9 @@ def _finish(trainer: PPOTrainer, run: RunDir, world: World) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for row in last:
         summary |= {k: v for k, v in row.items() if k != "step"}
-    critic = trainer.critic
-    finish_model(run, world, critic.model, critic.tokenizer, summary, folder="critic")
+    finish_model(run, world, trainer.critic, summary, folder="critic")
     trainer.average.swap()  # the paper evaluates the average (appendix C.4)
-    finish_model(run, world, trainer.policy.model, trainer.policy.tokenizer, summary)
+    finish_model(run, world, trainer.policy, summary)
     trainer.average.swap()
     return summary
 

@@ -23,6 +23,7 @@ from instructgpt.training.language_modeling import (
     mean_nll,
     packed_rows,
 )
+from instructgpt.training.memory import memory_parts, watched_memory
 from instructgpt.training.optimizer import Optimizer, lr_factor
 from instructgpt.training.runner import PhaseClock, drive
 from instructgpt.training.update import Update
@@ -39,16 +40,28 @@ def run(config: PretrainConfig, run: RunDir) -> dict[str, Any]:
         else []
     )
     trainer = PretrainTrainer(config, lm, rows, heldout, world)
-    drive(
-        trainer,
-        run,
-        world,
-        name="pretrain",
-        checkpoint_every=config.checkpoint_every,
-        eval_every=config.eval_every,
+    models = {"model": lm}
+    parts = memory_parts(
+        models,
+        config.hardware.tokens_per_microbatch,
+        items=trainer.rows_per_step,
+        largest=config.row_tokens,
     )
-    summary = {**trainer.heldout, "rows": len(rows), "parameters": lm.model.num_parameters()}
-    return finish_model(run, world, lm.model, lm.tokenizer, summary)
+    with watched_memory(run, world, models, parts):
+        drive(
+            trainer,
+            run,
+            world,
+            name="pretrain",
+            checkpoint_every=config.checkpoint_every,
+            eval_every=config.eval_every,
+        )
+        summary = {
+            **trainer.heldout,
+            "rows": len(rows),
+            "parameters": lm.model.num_parameters(),
+        }
+        return finish_model(run, world, lm, summary)
 
 
 def _load_or_create(config: PretrainConfig) -> CausalLM:

@@ -19,6 +19,7 @@ from instructgpt.losses.reward_model import (
 )
 from instructgpt.models.batch import TokenBatch, token_budget_batches
 from instructgpt.models.load import new_reward_model
+from instructgpt.models.lora import attach_lora
 from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.chat_template import ChatRenderer
@@ -26,9 +27,11 @@ from instructgpt.training.batches import ShuffledStream
 from instructgpt.training.examples import (
     TokenRanking,
     completion_sequence,
+    largest_ranking,
     tokenize_rankings,
 )
 from instructgpt.training.finish import finish_model
+from instructgpt.training.memory import memory_parts, watched_memory
 from instructgpt.training.optimizer import Optimizer, lr_factor
 from instructgpt.training.ranking_accuracy import RankingAccuracy
 from instructgpt.training.runner import PhaseClock, drive
@@ -46,6 +49,8 @@ def run(config: RewardModelConfig, run: RunDir) -> dict[str, Any]:
         dtype=config.hardware.dtype,
         chat_template=config.chat_template,
     )
+    if config.adapter.type == "lora":
+        attach_lora(reward_model, config.adapter, base=config.model, seed=config.seed)
     renderer = ChatRenderer(reward_model.tokenizer)
     max_tokens = min(config.max_tokens or reward_model.context, reward_model.context)
 
@@ -59,22 +64,30 @@ def run(config: RewardModelConfig, run: RunDir) -> dict[str, Any]:
         heldout=tokenize(config.rankings_heldout),
         world=world,
     )
-    drive(
-        trainer,
-        run,
-        world,
-        name="reward model",
-        checkpoint_every=config.checkpoint_every,
-        eval_every=config.eval_every,
+    models = {"reward_model": reward_model}
+    parts = memory_parts(
+        models,
+        config.hardware.tokens_per_microbatch,
+        items=config.batch_size,
+        largest=largest_ranking(trainer.train),
     )
-    summary: dict[str, Any] = {"heldout": trainer.accuracy(trainer.heldout).as_dict()}
-    if config.rankings_other_labeler:
-        other = tokenize(config.rankings_other_labeler)
-        summary["other_labeler"] = trainer.accuracy(other).as_dict()
-    summary |= {"rankings": len(trainer.train), "reward_bias": 0.0}
-    if config.demonstrations:
-        summary |= _centre_on_demonstrations(config, reward_model, renderer, max_tokens, world)
-    return finish_model(run, world, reward_model.model, reward_model.tokenizer, summary)
+    with watched_memory(run, world, models, parts):
+        drive(
+            trainer,
+            run,
+            world,
+            name="reward model",
+            checkpoint_every=config.checkpoint_every,
+            eval_every=config.eval_every,
+        )
+        summary: dict[str, Any] = {"heldout": trainer.accuracy(trainer.heldout).as_dict()}
+        if config.rankings_other_labeler:
+            other = tokenize(config.rankings_other_labeler)
+            summary["other_labeler"] = trainer.accuracy(other).as_dict()
+        summary |= {"rankings": len(trainer.train), "reward_bias": 0.0}
+        if config.demonstrations:
+            summary |= _centre_on_demonstrations(config, reward_model, renderer, max_tokens, world)
+        return finish_model(run, world, reward_model, summary)
 
 
 def _centre_on_demonstrations(
@@ -121,7 +134,7 @@ class RewardModelTrainer:
         self.clock = PhaseClock()
         self.total_steps = max(1, -(-len(train) * config.epochs // config.batch_size))
         self.stream = ShuffledStream(len(train), config.seed, "rankings")
-        self.optimizer = Optimizer(reward_model.model, config.optim)
+        self.optimizer = Optimizer(reward_model.trained, config.optim)
         self.update = Update(self.optimizer, config.optim.max_grad_norm, world)
 
     def step(self, step: int) -> dict[str, float]:
@@ -194,10 +207,10 @@ class RewardModelTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "model": self.reward_model.model.state_dict(),
+            "model": self.reward_model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.reward_model.model.load_state_dict(state["model"])
+        self.reward_model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -102,6 +102,7 @@ def _resume(stage: Stage, run: RunDir, world: World) -> int:
     checkpoint = run.load_checkpoint()
     world.barrier()
     if checkpoint is None:
+        torch.manual_seed(run.manifest["seed"])  # of dropout; everything else draws from its own
         return 0
     step, state = checkpoint
     stage.load_state_dict(state["stage"])

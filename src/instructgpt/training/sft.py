@@ -9,8 +9,10 @@ from instructgpt.config.sft import SFTConfig
 from instructgpt.data.readers import load_demonstrations, load_prompts
 from instructgpt.data.records import Prompt
 from instructgpt.distributed.world import World
+from instructgpt.models.adapter_files import read_adapter
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import load_causal_lm, load_reward_model
+from instructgpt.models.lora import attach_lora
 from instructgpt.rollout.engine import Engine
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.chat_template import ChatRenderer
@@ -24,6 +26,7 @@ from instructgpt.training.language_modeling import (
     mean_nll,
     packed_rows,
 )
+from instructgpt.training.memory import memory_parts, watched_memory
 from instructgpt.training.optimizer import Optimizer, lr_factor
 from instructgpt.training.rollouts import longest_prompt, sampling_params
 from instructgpt.training.runner import PhaseClock, drive
@@ -41,6 +44,8 @@ def run(config: SFTConfig, run: RunDir) -> dict[str, Any]:
         dropout=config.dropout,
         chat_template=config.chat_template,
     )
+    if config.adapter.type == "lora":
+        attach_lora(lm, config.adapter, base=config.model, seed=config.seed)
     renderer = ChatRenderer(lm.tokenizer)
     max_tokens = min(config.max_tokens or lm.context, lm.context)
 
@@ -59,21 +64,35 @@ def run(config: SFTConfig, run: RunDir) -> dict[str, Any]:
             else []
         ),
         score=_reward_scorer(config, lm, renderer) if config.reward_model else None,
-        keep=lambda summary: finish_model(run, world, lm.model, lm.tokenizer, summary, "best"),
+        keep=lambda summary: finish_model(run, world, lm, summary, "best"),
         world=world,
     )
-    drive(
-        trainer,
-        run,
-        world,
-        name="sft",
-        checkpoint_every=config.checkpoint_every,
-        eval_every=config.eval_every,
+    models = {"model": lm}
+    parts = memory_parts(
+        models,
+        config.hardware.tokens_per_microbatch,
+        items=config.batch_size,
+        largest=max((len(ids) for ids, _ in trainer.train), default=0),
     )
-    if config.select == "last":
-        return finish_model(run, world, lm.model, lm.tokenizer, trainer.summary())
-    best = load_causal_lm(run.path("best"), device="cpu", dtype="float32")
-    return finish_model(run, world, best.model, best.tokenizer, trainer.summary())
+    with watched_memory(run, world, models, parts):
+        drive(
+            trainer,
+            run,
+            world,
+            name="sft",
+            checkpoint_every=config.checkpoint_every,
+            eval_every=config.eval_every,
+        )
+        chosen = lm if config.select == "last" else _best(run, lm)
+        return finish_model(run, world, chosen, trainer.summary())
+
+
+def _best(run: RunDir, lm: CausalLM) -> CausalLM:
+    """The model of the chosen evaluation."""
+    if lm.adapter is None:
+        return load_causal_lm(run.path("best"), device="cpu", dtype="float32")
+    lm.adapter.load_state_dict(read_adapter(run.path("best_adapter"), lm.model)[1])
+    return lm
 
 
 def _reward_scorer(config: SFTConfig, lm: CausalLM, renderer: ChatRenderer) -> Callable[[], float]:
@@ -134,7 +153,7 @@ class SFTTrainer:
         self.best: dict[str, float] = {}
         self.total_steps = max(1, -(-len(train) * config.epochs // config.batch_size))
         self.stream = ShuffledStream(len(train), config.seed, "demonstrations")
-        self.optimizer = Optimizer(lm.model, config.optim)
+        self.optimizer = Optimizer(lm.trained, config.optim)
         self.update = Update(self.optimizer, config.optim.max_grad_norm, world)
         if pretraining:
             self.pretraining_stream = ShuffledStream(len(pretraining), config.seed + 1)
@@ -208,12 +227,12 @@ class SFTTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "model": self.lm.model.state_dict(),
+            "model": self.lm.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.lm.model.load_state_dict(state["model"])
+        self.lm.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
