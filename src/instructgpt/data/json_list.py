@@ -41,13 +41,20 @@ def scan_json(path: Path) -> Iterator[tuple[int, Any]]:
     In JSON lines the place is the line. Errors: BrokenRow where the file is not JSON, for nothing
     behind that place can be trusted.
     """
-    first = next((line for line in read_lines(path) if line.strip()), b"")
-    if first.lstrip()[:1] == b"[":
+    if _begins_as_list(path):
         yield from _scan_list(path)
-    elif _is_value(first):
+        return
+    first = next((line for line in read_lines(path) if line.strip()), b"")
+    if _is_value(first):
         yield from scan_jsonl(path)
     elif first:
         yield 1, parse_json(decode_utf8(read_bytes(path), path, 1), path, 1)
+
+
+def _begins_as_list(path: Path) -> bool:
+    """Looked at through a window, for a list may stand on one line as long as the file."""
+    with open_binary(path) as file, gzip_errors(path):
+        return _Window(path, file).next_character() == "["
 
 
 def _is_value(line: bytes) -> bool:
@@ -132,13 +139,14 @@ class _Window:
 
     def _checked(self, value: Any, end: int) -> Any:
         start, self.position = self.position, end
-        line, _column = self._place(start)
         if self.constants:
             reason = f"not JSON: {NO_NUMBER.format(self.constants[0])}"
-            return BrokenRow(self.path, line, reason)
-        if has_half_character(self.text[start:end], value):
-            return BrokenRow(self.path, line, HALF_CHARACTER)
-        return value
+        elif has_half_character(self.text[start:end], value):
+            reason = HALF_CHARACTER
+        else:
+            return value
+        # only here: to count lines looks through the window
+        return BrokenRow(self.path, self._place(start)[0], reason)
 
     def _is_certain(self, error: json.JSONDecodeError) -> bool:
         """Whether more text could not mend it; an unfinished string is named at its beginning."""
