@@ -39,7 +39,7 @@ def test_it_serves_until_told_to_stop_and_finishes_what_runs(checkpoint, tmp_pat
     )  # fmt: skip
     try:
         line = process.stdout.readline()
-        url = re.search(r"serving tiny at (http://127\.0\.0\.1:\d+/v1)", line)
+        url = re.search(r"serving tiny at (http://127\.0\.0\.1:\d+/v1), ", line)
         assert url, line + process.stderr.read()
         client = openai.OpenAI(base_url=url[1], api_key="secret-key", max_retries=0)
         stream = client.chat.completions.create(

@@ -20,6 +20,9 @@ def serve(
     reward_model: Annotated[
         str | None, typer.Option(help="A reward model for /v1/rewards, or NAME=CHECKPOINT.")
     ] = None,
+    feedback: Annotated[
+        Path | None, typer.Option(help="Folder for votes and thumbs of the chat page.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     api_key: Annotated[list[str] | None, typer.Option(help="Allow this key; repeatable.")] = None,
@@ -46,6 +49,7 @@ def serve(
         checkpoints,
         limits=Limits(slots, queue, max_body_bytes, requests_per_minute),
         reward_model=reward_model,
+        feedback=feedback,
         address=host,
         port=port,
         keys=server.read_keys(api_key or [], api_key_file),

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from instructgpt.serving.answering import Answer
+from instructgpt.serving.chat_page import add_page
 from instructgpt.serving.errors import ApiError, unsupported
 from instructgpt.serving.forms import ChatForm, CompletionForm
 from instructgpt.serving.gate import Gate, error_response
@@ -47,6 +48,7 @@ def create_app(host: Host) -> Gate:
     _add_generation(app, host)
     _add_measures(app, host)
     _add_state(app, host)
+    add_page(app, host)
     return Gate(app, host)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from instructgpt.serving.engine_loop import Arrivals
 from instructgpt.serving.errors import no_such_model
+from instructgpt.serving.feedback import FeedbackLog
 from instructgpt.serving.limits import Admission, Keys, Limits, RateLimiter
 from instructgpt.serving.prometheus import Metrics
 from instructgpt.serving.rewards import RewardScorer
@@ -21,11 +22,13 @@ class Host:
         models: Sequence[ServedModel],
         *,
         reward: RewardScorer | None = None,
+        feedback: FeedbackLog | None = None,
         keys: Sequence[str] = (),
         limits: Limits,
     ) -> None:
         self.models = {model.name: model for model in models}
         self.reward = reward
+        self.feedback = feedback
         self.limits = limits
         self.keys = Keys(keys)
         self.rates = RateLimiter(limits.requests_per_minute)

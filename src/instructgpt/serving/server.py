@@ -24,6 +24,7 @@ def serve(
     *,
     limits: Limits,
     reward_model: str | None = None,
+    feedback: Path | None = None,
     address: str = "127.0.0.1",
     port: int = 8000,
     keys: Sequence[str] = (),
@@ -33,8 +34,9 @@ def serve(
 ) -> None:
     """Serve `checkpoints` (each a path or hub name, or NAME=PATH) until SIGINT or SIGTERM.
 
-    keys: API keys; bound to another address than this machine's own, the server makes one up if
-    there is none. grace_seconds: how long running answers may take to finish at the end.
+    feedback: a folder for what people say on the chat page. keys: API keys; bound to another
+    address than this machine's own, the server makes one up if there is none. grace_seconds: how
+    long running answers may take to finish at the end.
 
     Errors: ConfigError for an address that cannot be bound or a missing extra, CheckpointError for
     what cannot be loaded.
@@ -49,13 +51,15 @@ def serve(
         host = load_host(
             checkpoints,
             reward_model=reward_model,
+            feedback=feedback,
             keys=keys,
             limits=limits,
             device=device,
             dtype=dtype,
         )
         shown = f"[{address}]" if ":" in address else address
-        _say(f"serving {', '.join(host.models)} at http://{shown}:{listening.getsockname()[1]}/v1")
+        url = f"http://{shown}:{listening.getsockname()[1]}"
+        _say(f"serving {', '.join(host.models)} at {url}/v1, with a page to chat at {url}/")
         run(host, listening, grace_seconds)
 
 
@@ -63,12 +67,14 @@ def load_host(
     checkpoints: Sequence[str],
     *,
     reward_model: str | None = None,
+    feedback: Path | None = None,
     keys: Sequence[str] = (),
     limits: Limits,
     device: str = "auto",
     dtype: str = "auto",
 ) -> Host:
     """The models of a server, loaded. Errors: CheckpointError."""
+    from instructgpt.serving.feedback import FeedbackLog
     from instructgpt.serving.host import Host
     from instructgpt.serving.rewards import RewardScorer
     from instructgpt.serving.served_model import ServedModel, named_sources
@@ -81,7 +87,8 @@ def load_host(
     if reward_model is not None:
         ((name, source),) = named_sources([reward_model]).items()
         reward = RewardScorer.load(name, source, device=device, dtype=dtype)
-    return Host(models, reward=reward, keys=keys, limits=limits)
+    log = None if feedback is None else FeedbackLog(feedback)
+    return Host(models, reward=reward, feedback=log, keys=keys, limits=limits)
 
 
 def run(host: Host, listening: socket.socket, grace_seconds: int) -> None:

@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.serving.app import create_app
+from instructgpt.serving.feedback import FeedbackLog
 from instructgpt.serving.host import Host
 from instructgpt.serving.limits import Limits
 from instructgpt.serving.rewards import RewardScorer
@@ -123,10 +124,16 @@ def start(lm: CausalLM) -> Callable[..., object]:
 
 
 @pytest.fixture(scope="session")
-def running(lm: CausalLM, reward_model: ScalarModel) -> Iterator[Running]:
+def feedback_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("feedback")
+
+
+@pytest.fixture(scope="session")
+def running(lm: CausalLM, reward_model: ScalarModel, feedback_folder: Path) -> Iterator[Running]:
     """The server that most tests share: two names of one model, and a reward model."""
     limits = Limits(max_slots=8)
     models = [ServedModel(name, lm, limits.max_slots) for name in ("tiny", "twin")]
     reward = RewardScorer("judge", reward_model)
-    with started(Host(models, reward=reward, limits=limits)) as server:
+    log = FeedbackLog(feedback_folder)
+    with started(Host(models, reward=reward, feedback=log, limits=limits)) as server:
         yield server

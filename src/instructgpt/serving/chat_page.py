@@ -1,0 +1,59 @@
+"""The chat page: static files, no build step, nothing from other hosts."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+
+from fastapi import FastAPI
+from starlette.responses import JSONResponse, Response
+
+from instructgpt.serving.errors import ApiError
+from instructgpt.serving.feedback import FeedbackRequest
+from instructgpt.serving.host import Host
+
+_TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
+_FILES = ("chat.css", "chat.js", "api.js", "words.js")
+_HEADERS = {
+    # Answers are shown as text; even if one were not, it could load and run nothing.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+def add_page(app: FastAPI, host: Host) -> None:
+    """The page at /, its files under /page/, and the endpoint that takes its verdicts."""
+
+    @app.get("/")
+    async def page() -> Response:
+        """The page; it asks for a key itself where one is needed."""
+        return _file("index.html")
+
+    @app.get("/page/{name}")
+    async def part(name: str) -> Response:
+        """Its styles and scripts."""
+        if name not in _FILES:
+            raise ApiError(404, f"no file '{name}'")
+        return _file(name)
+
+    @app.get("/v1/feedback")
+    async def can_take_feedback() -> dict[str, bool]:
+        """Whether verdicts are stored."""
+        return {"enabled": host.feedback is not None}
+
+    @app.post("/v1/feedback")
+    async def feedback(body: FeedbackRequest) -> Response:
+        """Store a verdict on answers."""
+        if host.feedback is None:
+            raise ApiError(404, "verdicts are not stored; start with --feedback FOLDER")
+        await asyncio.to_thread(host.feedback.record, body)
+        return JSONResponse({"stored": True})
+
+
+def _file(name: str) -> Response:
+    content = (files("instructgpt.serving") / "page" / name).read_bytes()
+    kind = _TYPES[name.rpartition(".")[2]]
+    return Response(content, media_type=f"{kind}; charset=utf-8", headers=_HEADERS)

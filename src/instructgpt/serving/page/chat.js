@@ -1,0 +1,253 @@
+// The conversation: an array of turns, drawn anew when its shape changes. Text is always text.
+import * as api from "./api.js";
+import { presets, words } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const state = { turns: [], language: startLanguage(), running: null, names: [], feedback: false };
+
+function startLanguage() {
+  const asked = new URLSearchParams(location.search).get("lang") ?? localStorage.getItem("language");
+  return asked in words ? asked : navigator.language.startsWith("zh") ? "zh" : "en";
+}
+
+const word = (name) => words[state.language][name];
+
+function make(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function button(label, act) {
+  const element = make("button", "", label);
+  element.type = "button";
+  element.onclick = () => act(element);
+  return element;
+}
+
+function translate() {
+  document.documentElement.lang = state.language;
+  for (const e of document.querySelectorAll("[data-text]")) e.textContent = word(e.dataset.text);
+  for (const e of document.querySelectorAll("[data-label]")) e.setAttribute("aria-label", word(e.dataset.label));
+  for (const e of document.querySelectorAll("[data-placeholder]")) e.placeholder = word(e.dataset.placeholder);
+  $("language").textContent = state.language === "en" ? "中文" : "English";
+  $("language").lang = state.language === "en" ? "zh" : "en";
+  const chosen = Math.max(0, $("preset").selectedIndex);
+  $("preset").replaceChildren(...word("presets").map((name, i) => new Option(name, i)));
+  $("preset").selectedIndex = chosen;
+  draw();
+}
+
+// Messages up to (without) turn `end`; of two sides, the one that was preferred goes on.
+function history(end) {
+  const messages = $("system").value.trim() ? [{ role: "system", content: $("system").value.trim() }] : [];
+  for (const turn of state.turns.slice(0, end)) {
+    const content = turn.role === "user" ? turn.text : turn.sides[turn.chosen ?? 0].text;
+    messages.push({ role: turn.role, content });
+  }
+  return messages;
+}
+
+function settings() {
+  const body = { temperature: Number($("temperature").value), top_p: Number($("top-p").value),
+    max_tokens: Number($("max-tokens").value) };
+  if ($("seed").value !== "") body.seed = Number($("seed").value);
+  return body;
+}
+
+async function reply() {
+  const blind = $("compare").checked && state.names.length > 1;
+  const other = state.names.find((name) => name !== $("model").value);
+  const names = blind ? [$("model").value, other] : [$("model").value];
+  if (blind && Math.random() < 0.5) names.reverse();
+  const messages = history(state.turns.length);
+  const turn = { role: "assistant", blind, messages, sides: names.map((model) => ({ model, text: "", note: "" })) };
+  state.turns.push(turn);
+  state.running = new AbortController();
+  draw();
+  await Promise.all(turn.sides.map((side) => fill(side, { ...settings(), model: side.model, messages })));
+  state.running = null;
+  draw();
+  $("text").focus();
+}
+
+async function fill(side, body) {
+  try {
+    const reason = await api.answer($("key").value, body, state.running.signal, (text) => {
+      side.text += text;
+      if (side.element) side.element.textContent = side.text;
+      $("turns").scrollTop = $("turns").scrollHeight;
+    });
+    if (reason === "length") side.note = "cut";
+  } catch (error) {
+    if (error.name === "AbortError") side.note = "stopped";
+    else side.error = error.message;
+  }
+}
+
+function draw() {
+  $("turns").replaceChildren(...state.turns.map((turn, i) => (turn.role === "user" ? drawUser(turn, i) : drawAnswer(turn, i))));
+  $("send").hidden = Boolean(state.running);
+  $("stop").hidden = !state.running;
+  $("turns").scrollTop = $("turns").scrollHeight;
+}
+
+function drawUser(turn, index) {
+  const box = make("section", "turn user");
+  box.append(make("div", "text", turn.text));
+  if (!state.running) {
+    const tools = make("div", "tools");
+    tools.append(button(word("edit"), () => edit(box, turn, index)));
+    box.append(tools);
+  }
+  return box;
+}
+
+function edit(box, turn, index) {
+  const area = make("textarea", "edit");
+  area.value = turn.text;
+  const tools = make("div", "tools");
+  const save = () => {
+    if (!area.value.trim()) return;
+    state.turns.splice(index, state.turns.length, { role: "user", text: area.value.trim() });
+    reply();
+  };
+  tools.append(button(word("save"), save), button(word("cancel"), draw));
+  box.replaceChildren(area, tools);
+  area.focus();
+}
+
+function drawAnswer(turn, index) {
+  const box = make("section", "turn assistant");
+  const sides = make("div", turn.sides.length > 1 ? "sides" : "");
+  turn.sides.forEach((side, i) => {
+    const part = make("div");
+    const hidden = turn.blind && turn.chosen === undefined;
+    part.append(make("div", "name", hidden ? word(i ? "answerB" : "answerA") : side.model));
+    side.element = make("div", "text", side.text);
+    part.append(side.element);
+    if (side.note) part.append(make("div", "name", word(side.note)));
+    if (side.error) part.append(make("div", "error", side.error));
+    if (!state.running) part.append(answerTools(turn, side));
+    sides.append(part);
+  });
+  box.append(sides);
+  if (!state.running) box.append(turnTools(turn, index));
+  return box;
+}
+
+function answerTools(turn, side) {
+  const tools = make("div", "tools");
+  tools.append(button(word("copy"), async (e) => {
+    await navigator.clipboard.writeText(side.text);
+    e.textContent = word("copied");
+  }));
+  if (!state.feedback || turn.blind) return tools;
+  for (const good of [true, false]) {
+    const thumb = button(word(good ? "good" : "bad"), async () => {
+      const reason = prompt(word("why"));
+      if (reason === null) return;
+      await send({ prompt: turn.messages, completions: [side.text], models: [side.model], good, reason }, () => { side.good = good; });
+    });
+    thumb.setAttribute("aria-pressed", side.good === good);
+    tools.append(thumb);
+  }
+  return tools;
+}
+
+function turnTools(turn, index) {
+  const tools = make("div", "tools");
+  if (index === state.turns.length - 1) {
+    tools.append(button(word("again"), () => { state.turns.pop(); reply(); }));
+  }
+  if (turn.blind && turn.chosen === undefined && !turn.sides.some((side) => side.error)) {
+    for (const [name, ranks] of [["left", [1, 2]], ["right", [2, 1]], ["same", [1, 1]]]) {
+      tools.append(button(word(name), () => vote(turn, ranks)));
+    }
+  }
+  return tools;
+}
+
+function vote(turn, ranks) {
+  turn.chosen = ranks[0] <= ranks[1] ? 0 : 1;
+  draw();
+  if (!state.feedback) return;
+  send({ prompt: turn.messages, completions: turn.sides.map((s) => s.text), models: turn.sides.map((s) => s.model), ranks }, () => {});
+}
+
+async function send(row, then) {
+  try {
+    await api.feedback($("key").value, row);
+    then();
+    draw();
+  } catch (error) {
+    $("turns").append(make("p", "error", error.message));
+  }
+}
+
+function exportConversation() {
+  const turns = state.turns.map(({ role, text, sides }) => ({ role, text, sides: sides?.map(({ model, text }) => ({ model, text })) }));
+  const body = { messages: history(state.turns.length), turns, settings: settings() };
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([JSON.stringify(body, null, 2)], { type: "application/json" }));
+  link.download = "conversation.json";
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+async function connect() {
+  try {
+    state.names = await api.models($("key").value);
+    state.feedback = await api.canTakeFeedback($("key").value);
+    $("model").replaceChildren(...state.names.map((name) => new Option(name, name)));
+    $("compare").disabled = state.names.length < 2;
+    draw();
+  } catch (error) {
+    $("turns").replaceChildren(make("p", "error", error.message));
+    openSettings(true);
+  }
+}
+
+function openSettings(open) {
+  $("settings").hidden = !open;
+  $("open-settings").setAttribute("aria-expanded", open);
+}
+
+function submit() {
+  const text = $("text").value.trim();
+  if (!text || state.running) return;
+  $("text").value = "";
+  $("text").style.height = "auto";
+  state.turns.push({ role: "user", text });
+  reply();
+}
+
+$("ask").onsubmit = (event) => { event.preventDefault(); submit(); };
+$("settings").onsubmit = (event) => event.preventDefault();
+$("stop").onclick = () => state.running?.abort();
+$("fresh").onclick = () => { state.running?.abort(); state.turns = []; draw(); $("text").focus(); };
+$("export").onclick = exportConversation;
+$("open-settings").onclick = () => openSettings($("settings").hidden);
+$("key").onchange = () => { sessionStorage.setItem("key", $("key").value); connect(); };
+$("language").onclick = () => {
+  state.language = state.language === "en" ? "zh" : "en";
+  localStorage.setItem("language", state.language);
+  translate();
+};
+$("preset").onchange = () => {
+  const preset = presets[$("preset").selectedIndex];
+  $("system").value = preset.system[state.language];
+  $("temperature").value = preset.temperature;
+};
+$("text").oninput = () => { $("text").style.height = "auto"; $("text").style.height = `${$("text").scrollHeight}px`; };
+document.addEventListener("keydown", (event) => {
+  if (event.isComposing) return; // a Chinese word is being chosen
+  if (event.key === "Escape") state.running?.abort();
+  else if (event.target === $("text") && event.key === "Enter" && !event.shiftKey) { event.preventDefault(); submit(); }
+  else if (event.key === "/" && !event.target.closest("input, textarea, select")) { event.preventDefault(); $("text").focus(); }
+});
+
+$("key").value = sessionStorage.getItem("key") ?? "";
+translate();
+connect();
