@@ -21,7 +21,7 @@ from instructgpt.microworld.gold import MAX_SCORE, PENALTIES, Gold, score_of
 # With these two, labelers order 0.73 to 0.77 of the pairs alike that neither ties, on samples of
 # the quickstart's SFT model, as the paper's did (section 3.4: 72.6 +- 1.5 %, held-out ones 77.3).
 # The figure depends on that model: docs/results.md has what each run found.
-NOISE = 0.6
+NOISE = 0.9
 # How often a labeler misreads a completion, and takes the good for bad and the bad for good.
 MISTAKES = 0.03
 TIE_WIDTH = 0.5
