@@ -87,9 +87,12 @@ def real_data(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A headless Chromium that looks nothing up by itself; for tests marked `browser`."""
+    """A headless Chromium that looks nothing up by itself; for tests marked `browser`.
+
+    Not for the session: while playwright is there, `asyncio.run` is refused to every other test.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

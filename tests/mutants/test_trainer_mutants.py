@@ -203,7 +203,7 @@ MUTANTS = {
     "critic never restored": {
         "story": "TRL, OpenRLHF: the critic is missing from the checkpoint",
         "target": f"{PPO}.load_state_dict",
-        "old": 'self.critic.model.load_state_dict(state["critic"])',
+        "old": 'self.critic.load_state_dict(state["critic"])',
         "new": "pass",
         "caught_by": f"{STEP}::test_resumed_equals_uninterrupted",
     },

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from instructgpt.models.causal_lm import MAX_LOGITS, CausalLM
 from instructgpt.models.trainable import TrainableModel
@@ -45,13 +45,12 @@ def activation_bytes(model: TrainableModel, tokens: int) -> int:
     of the layer's input and output each.
     """
     config = model.model.config.get_text_config()
-    width, heads = config.hidden_size, config.num_attention_heads
-    head_width = getattr(config, "head_dim", None) or width // heads
-    kv = (getattr(config, "num_key_value_heads", None) or heads) * head_width
+    width = config.hidden_size
+    queries, kv = _attention_widths(config)
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
     inner = inner or 4 * width
     gated = any(n.rpartition(".")[2] in _GATED for n, _ in model.model.named_modules())
-    block = 2 * width + 2 * head_width * heads + 2 * kv + (4 if gated else 3) * inner
+    block = 2 * width + 2 * queries + 2 * kv + (4 if gated else 3) * inner
     wide = 4 * width  # norms and residuals stay in float32
     per_token = config.num_hidden_layers * (block * _size(model.dtype) + wide * 4)
     if model.adapter is not None:
@@ -74,10 +73,21 @@ def cast_bytes(model: TrainableModel) -> int:
 def cache_bytes(model: PreTrainedModel, slots: int, positions: int, dtype: torch.dtype) -> int:
     """Keys and values of `slots` sequences of `positions` tokens."""
     config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kv = (getattr(config, "num_key_value_heads", None) or heads) * head_width
+    _queries, kv = _attention_widths(config)
     return 2 * config.num_hidden_layers * slots * positions * kv * _size(dtype)
+
+
+def _attention_widths(config: PreTrainedConfig) -> tuple[int, int]:
+    """Width of all queries, and of all keys (or values), of a block.
+
+    Recurrent models have no heads; their state is taken for attention as wide as the model.
+    """
+    heads = getattr(config, "num_attention_heads", None)
+    if heads is None:
+        return config.hidden_size, config.hidden_size
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    return heads * head_width, kv_heads * head_width
 
 
 def export_bytes(model: TrainableModel) -> int:

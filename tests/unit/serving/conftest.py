@@ -95,7 +95,10 @@ class Running:
 @contextmanager
 def started(host: Host) -> Iterator[Running]:
     listening = bind("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(host), log_level="warning", lifespan="on"))
+    settings = uvicorn.Config(
+        create_app(host), log_level="warning", lifespan="on", timeout_graceful_shutdown=10
+    )
+    server = uvicorn.Server(settings)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
     thread.start()
     running = Running(host, f"http://127.0.0.1:{listening.getsockname()[1]}", server)
@@ -104,8 +107,9 @@ def started(host: Host) -> Iterator[Running]:
         yield running
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(60)  # one that hangs must not take the whole run with it
         listening.close()
+        assert not thread.is_alive(), "the server did not end"
 
 
 Start = Callable[..., Iterator[Running]]
