@@ -1,4 +1,4 @@
-"""Progress of long loops: a bar on a terminal, one plain line every ten seconds elsewhere.
+"""Progress of long loops: a bar on a terminal and in a notebook, else a line every ten seconds.
 
 Library code reports progress unconditionally and stays silent; the command line switches the
 display on with `show_progress`, in the first process only.
@@ -54,9 +54,10 @@ def progress(name: str, total: int | None, unit: str = "it", start: int = 0) -> 
     """A display of one loop of `total` units (None: unknown); a resumed loop begins at `start`."""
     if not _shown:
         yield _SilentBar()
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() or _notebook_has_widgets():
         with _rich_columns(unit) as columns:
             yield _RichBar(columns, columns.add_task(name, total=total, completed=start, note=""))
+            columns.refresh()  # in a notebook rich would leave the state of the last tick
     else:
         plain = _PlainBar(name, total, unit, start)
         yield plain
@@ -74,6 +75,19 @@ def format_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _notebook_has_widgets() -> bool:
+    """Whether rich can draw in the notebook that runs this; without ipywidgets it only warns."""
+    from rich.console import Console
+
+    if not Console(stderr=True).is_jupyter:
+        return False
+    try:
+        import ipywidgets  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _first(numbers: dict[str, float]) -> dict[str, float]:
@@ -158,6 +172,7 @@ def _rich_columns(unit: str) -> RichProgress:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:.3g} {unit}/s")
 
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -165,6 +180,6 @@ def _rich_columns(unit: str) -> RichProgress:
         RateColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-        transient=True,
+        console=console,
+        transient=not console.is_jupyter,
     )

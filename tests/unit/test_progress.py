@@ -1,9 +1,13 @@
-"""Progress is silent by itself, and plain lines where there is no terminal."""
+"""Progress is silent by itself, and plain lines where there is neither terminal nor notebook."""
 
 from __future__ import annotations
 
+import builtins
 import re
+import sys
 from collections.abc import Iterator
+from types import ModuleType
+from typing import ClassVar
 
 import pytest
 
@@ -79,6 +83,82 @@ def test_a_terminal_gets_a_bar(
     assert "PPO" in text
     assert "3/4" in text
     assert "loss 0.5" in text
+
+
+class ZMQInteractiveShell:
+    """By this class name of `get_ipython()` rich knows a notebook."""
+
+
+class Output:
+    """ipywidgets' output area, as rich uses it."""
+
+    made: ClassVar[list[Output]] = []
+    current: ClassVar[Output | None] = None
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        Output.made.append(self)
+
+    def __enter__(self) -> None:
+        Output.current = self
+
+    def __exit__(self, *error: object) -> None:
+        Output.current = None
+
+    def clear_output(self, wait: bool) -> None:
+        self.texts.clear()
+
+
+def _display(shown: object) -> None:
+    """IPython's display: a widget itself, or what rich rendered, into the widget that is open."""
+    if isinstance(shown, Output):
+        return
+    text = shown._repr_mimebundle_((), ())["text/plain"]
+    if Output.current is not None:
+        Output.current.texts.append(text)
+    else:
+        assert text == ""  # rich ends its display with an empty cell
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What rich looks for in a Jupyter kernel, with ipywidgets installed."""
+    shell, display = ModuleType("IPython"), ModuleType("IPython.display")
+    display.display = _display  # type: ignore[attr-defined]
+    shell.display = display  # type: ignore[attr-defined]
+    widgets = ModuleType("ipywidgets")
+    widgets.Output = Output  # type: ignore[attr-defined]
+    for name, module_ in {"IPython": shell, "IPython.display": display}.items():
+        monkeypatch.setitem(sys.modules, name, module_)
+    monkeypatch.setitem(sys.modules, "ipywidgets", widgets)
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    Output.made.clear()
+    yield
+    Output.made.clear()
+
+
+@pytest.mark.usefixtures("shown", "notebook")
+def test_a_notebook_gets_a_bar_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("fit", 4, unit="step") as bar:
+        bar.advance(3, loss=0.5)
+        bar.columns.refresh()  # type: ignore[attr-defined]
+        (output,) = Output.made
+        assert re.search(r"fit .*3/4.*loss 0\.5", output.texts[-1])
+        bar.advance(1, loss=0.25)
+    assert re.search(r"fit .*4/4.*loss 0\.25", output.texts[-1])  # the bar stays, as it ended
+    assert Output.made == [output]
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("shown", "notebook")
+def test_a_notebook_without_ipywidgets_gets_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rich alone would warn and draw nothing."""
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    with progress("fit", 4, unit="step") as bar:
+        bar.advance(4, loss=0.5)
+    assert capsys.readouterr().err.startswith("fit 4/4 step")
 
 
 def test_formats() -> None:
