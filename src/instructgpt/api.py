@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from instructgpt import __version__
+from instructgpt.api_adapter import AdapterSettings, adapter_config, learning_rate, wearing
 from instructgpt.api_alignment import Alignment, Judge, Method, ScoreJudge
 from instructgpt.api_results import AlignResult, EvaluateResult, FitResult
 from instructgpt.config.load import build
@@ -93,14 +94,18 @@ class InstructGPT:
         epochs: int | None = None,
         lr: float | None = None,
         batch_size: int = 16,
+        adapter: AdapterSettings = "none",
         seed: int = 0,
     ) -> FitResult:
         """Supervised fine-tuning on instructions: a file, or rows of any format that files have.
 
         Defaults are safe at any size: the learning rate falls with the model's width (1e-4 at
         GPT-2's 768), and a few rows get enough passes to be learned, ending early once they are.
-        Errors: DataError for no rows, a broken row, or rows that do not fit the model's context.
+        `adapter` "lora", or its settings, trains a low-rank update beside frozen weights, at ten
+        times that rate; it is then added into them. Errors: DataError for no rows, a broken row, or
+        rows that do not fit the model's context; ConfigError for an adapter that cannot be.
         """
+        wanted = adapter_config(adapter)
         records = _demonstrations(demonstrations)
         sequences = tokenize_demonstrations(
             records, self.session.renderer, "assistant", self.lm.context
@@ -109,26 +114,27 @@ class InstructGPT:
         if epochs is None:
             steps_per_epoch = max(1, len(sequences)) / batch_size
             epochs = max(_MIN_EPOCHS, math.ceil(_MIN_STEPS / steps_per_epoch))
-        width = self.lm.model.config.get_text_config().hidden_size
         config = SFTConfig(
             model=self.source,
             demonstrations="given to fit()",
             epochs=epochs,
             batch_size=batch_size,
             seed=seed,
-            optim=OptimConfig(lr=lr or 1e-4 * 768 / width, warmup_steps=5),
+            adapter=wanted,
+            optim=OptimConfig(lr=lr or learning_rate(self.lm, 1.0, wanted), warmup_steps=5),
         )
-        trainer = SFTTrainer(
-            config,
-            self.lm,
-            train=sequences,
-            valid=[],
-            pretraining=[],
-            score=None,
-            keep=lambda summary: None,
-            world=World(),
-        )
-        result = _train(trainer)
+        with wearing(self.lm, wanted, self.source, seed):
+            trainer = SFTTrainer(
+                config,
+                self.lm,
+                train=sequences,
+                valid=[],
+                pretraining=[],
+                score=None,
+                keep=lambda summary: None,
+                world=World(),
+            )
+            result = _train(trainer)
         self._remember("sft", seed, {"rows": len(sequences), "loss": result.loss})
         return result
 
@@ -142,6 +148,7 @@ class InstructGPT:
         answers: int = 4,
         max_new_tokens: int = 64,
         directory: str | Path | None = None,
+        adapter: AdapterSettings = "none",
         seed: int = 0,
         reward_model: Mapping[str, Any] | None = None,
         **settings: Any,
@@ -152,11 +159,20 @@ class InstructGPT:
         answer (higher is better, equal is a tie, None abstains) to `answers` samples of each
         prompt. `prompts` default to those of the rankings. PPO and best-of-n train a reward model
         first, with the settings in `reward_model`; best-of-n then fits the model on the answers it
-        chose. `settings` are those of the method's stage, as in its configuration. `directory`
-        keeps the run directories, and a call that was interrupted goes on there. Errors:
-        ConfigError, DataError; RunDirError when `directory` holds runs of another call.
+        chose. `adapter` is for the policy and the reward model, as in `fit`; PPO then holds their
+        weights once. `settings` are those of the method's stage, as in its configuration.
+        `directory` keeps the run directories, and a call that was interrupted goes on there.
+        Errors: ConfigError, DataError; RunDirError when `directory` holds runs of another call.
         """
-        work = Alignment(self, method, max_new_tokens, seed, reward_model or {}, settings)
+        work = Alignment(
+            self,
+            method,
+            max_new_tokens,
+            seed,
+            reward_model or {},
+            settings,
+            adapter_config(adapter),
+        )
         with work.workspace(directory):
             if judge is not None:
                 if rankings is not None or prompts is None:

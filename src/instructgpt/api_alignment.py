@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from instructgpt.api_adapter import learning_rate
 from instructgpt.api_results import AlignResult
+from instructgpt.config.adapter import AdapterConfig
 from instructgpt.config.base import merge
 from instructgpt.config.load import build
 from instructgpt.config.yaml12 import Settings
@@ -67,6 +69,7 @@ class Alignment:
         seed: int,
         reward_model: Mapping[str, Any],
         settings: Mapping[str, Any],
+        adapter: AdapterConfig,
     ) -> None:
         if method not in get_args(Method):
             raise ConfigError(f"align: method is one of ppo, dpo, best_of_n, got {method!r}")
@@ -76,6 +79,7 @@ class Alignment:
         self.seed = seed
         self.reward_model = reward_model
         self.settings = settings
+        self.adapter = adapter
         self.root = Path()
         self.kept: Path | None = None
 
@@ -124,13 +128,14 @@ class Alignment:
         accuracy = None
         extra: dict[str, Any] = {}
         if self.method == "dpo":
-            extra = {"optim": {"lr": self._lr(0.1)}, **files}
+            extra = {"optim": {"lr": self._lr(0.1)}, "adapter": self.adapter.model_dump(), **files}
         else:
             wanted = _REWARD_MODEL_STEPS * _REWARD_MODEL_BATCH
             own = {
                 "optim": {"lr": self._lr(0.5)},
                 "batch_size": _REWARD_MODEL_BATCH,
                 "epochs": max(1, -(-wanted // len(records))),
+                "adapter": self.adapter.model_dump(),
             }
             trained = self._stage("reward_model", {**merge(own, self.reward_model), **files})
             accuracy = _interval(trained.summary["heldout"])
@@ -139,10 +144,12 @@ class Alignment:
         if self.method == "ppo":
             extra |= {"episodes": 512, "batch_size": 64, "minibatch_size": 16}
             extra |= {"optim": {"lr": self._lr(0.1)}, "critic_optim": {"lr": self._lr(0.1)}}
+            extra["adapter"] = self.adapter.model_dump()
         done = self._stage(self.method, merge(extra, self.settings))
         lm = None
         if self.method == "best_of_n":
-            self.model.fit(done.path / "demonstrations.jsonl", seed=self.seed)
+            chosen = done.path / "demonstrations.jsonl"
+            self.model.fit(chosen, adapter=self.adapter, seed=self.seed)
         else:
             lm = load_causal_lm(done.path / "model", **self._hardware())
         result = AlignResult(
@@ -192,9 +199,7 @@ class Alignment:
         return path
 
     def _lr(self, factor: float) -> float:
-        """Falls with the width, as in `fit`: 1e-4 at GPT-2's 768."""
-        width = self.model.lm.model.config.get_text_config().hidden_size
-        return factor * 1e-4 * 768 / float(width)
+        return learning_rate(self.model.lm, factor, self.adapter)
 
     def _hardware(self) -> dict[str, str]:
         lm = self.model.lm

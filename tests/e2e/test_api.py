@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from instructgpt import InstructGPT
-from instructgpt.errors import DataError
+from instructgpt.errors import ConfigError, DataError
 
 ROW = {
     "instruction": "回答这个问题：什么是人工智能？",
@@ -98,3 +98,35 @@ def test_no_rows_and_broken_rows_are_refused(gpt2):
         model.fit([])
     with pytest.raises(DataError, match="demonstrations:2"):
         model.fit([ROW, {"instruction": "no answer here"}])
+
+
+def test_an_adapter_learns_the_row_and_leaves_a_plain_model(gpt2):
+    model = InstructGPT.load(gpt2)
+    names = set(model.lm.model.state_dict())
+    frozen = model.lm.model.transformer.wte.weight.detach().clone()
+    layer = model.lm.model.transformer.h[0].mlp.c_fc
+    before = layer.weight.detach().clone()
+    model.fit([ROW], adapter={"rank": 8, "alpha": 16.0})
+    assert model.ask(ROW["instruction"]) == ROW["output"]
+    assert set(model.lm.model.state_dict()) == names
+    assert torch.equal(model.lm.model.transformer.wte.weight, frozen)
+    change = layer.weight.detach() - before
+    assert torch.linalg.matrix_rank(change, atol=1e-5) == 8
+    model.fit([{**ROW, "output": "不知道。"}], epochs=1)
+    assert not torch.equal(model.lm.model.transformer.wte.weight, frozen)  # every weight again
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [
+        ("lara", "type: input should be 'none'"),
+        ({"rnk": 4}, "unknown key 'rnk'; did you mean 'rank'"),
+        ({"target_modules": ["query"]}, "'query' is no linear layer .* it has c_attn"),
+    ],
+)
+def test_an_adapter_that_cannot_be_is_refused(gpt2, adapter, message):
+    model = InstructGPT.load(gpt2)
+    with pytest.raises(ConfigError, match=message):
+        model.fit([ROW], adapter=adapter)
+    with pytest.raises(ConfigError, match=message):
+        model.align([{"prompt": q, "chosen": "y", "rejected": "n"} for q in "abc"], adapter=adapter)

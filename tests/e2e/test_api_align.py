@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from instructgpt import InstructGPT
@@ -46,6 +48,28 @@ def test_ppo_runs_in_a_directory_that_stays(fitted, tmp_path):
     assert 0 <= done.reward_accuracy.low <= done.reward_accuracy.high <= 1
     assert (tmp_path / "runs" / "ppo" / "done.json").exists()
     assert isinstance(model.ask("Who is Anna?", max_new_tokens=4), str)
+
+
+def test_adapters_of_policy_and_reward_model_share_the_weights(fitted, tmp_path):
+    model = InstructGPT.load(fitted)
+    settings = {"episodes": 8, "batch_size": 8, "minibatch_size": 8}
+    model.align(
+        RANKINGS, directory=tmp_path, max_new_tokens=4, adapter="lora",
+        reward_model={"epochs": 2}, **settings,
+    )  # fmt: skip
+    memory = json.loads((tmp_path / "ppo" / "manifest.json").read_text())["environment"]["memory"]
+    whole = memory["estimate"]["policy"]
+    assert all(memory["estimate"].get(name, 0) < whole / 2 for name in ("critic", "reward_model"))
+    for stage in ("reward_model", "ppo"):
+        config = json.loads((tmp_path / stage / "adapter" / "adapter_config.json").read_text())
+        assert config["r"] == 16
+    assert isinstance(model.ask("Who is Anna?", max_new_tokens=4), str)
+
+
+def test_dpo_with_an_adapter(fitted):
+    model = InstructGPT.load(fitted)
+    model.align(RANKINGS, method="dpo", adapter="lora", epochs=40, batch_size=4, optim={"lr": 1e-2})
+    assert model.ask(QUESTIONS[2]) == "yes"
 
 
 def test_a_plain_function_judges_for_best_of_n():

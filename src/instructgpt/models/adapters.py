@@ -167,3 +167,14 @@ def merged_model(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
     plain.load_state_dict(state, assign=True)
     plain.tie_weights()
     return plain.eval()
+
+
+def merge_in_place(model: PreTrainedModel, adapter: Adapter) -> None:
+    """Add the only adapter of `model` into its weights; it is then plain, and trained whole."""
+    backbone = adapter.trunk.module
+    for path, layer in list(adapter.trunk.layers()):
+        plain = layer.get_base_layer()
+        with torch.no_grad():
+            plain.weight += layer.get_delta_weight(adapter.name)
+        backbone.set_submodule(path, plain)
+    model.requires_grad_(True)
