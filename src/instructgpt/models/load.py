@@ -208,16 +208,19 @@ def _one_line(location: str, error: Exception) -> str:
 
 
 def _fit_embeddings(model: PreTrainedModel, num_tokens: int) -> None:
-    """Grow the embedding when the tokenizer had to gain a pad token; never shrink it."""
+    """Grow the embedding when the tokenizer had to gain a pad token; never shrink it.
+
+    New rows are the mean of the others, so that a new token is about as likely as the average one.
+    A row of zeros has logit 0, which is far above all others where they are negative, as GPT-2's.
+    """
     have = model.get_input_embeddings().weight.shape[0]
     if num_tokens > have:
-        # mean_resizing draws random numbers; zeros keep loading deterministic, and
-        # policy and reference equal
+        # mean_resizing would draw random numbers around it: policy and reference must be equal
         model.resize_token_embeddings(num_tokens, mean_resizing=False)
         with torch.no_grad():
             for rows in (model.get_input_embeddings(), model.get_output_embeddings()):
                 if rows is not None:
-                    rows.weight[have:].zero_()
+                    rows.weight[have:] = rows.weight[:have].mean(0, dtype=torch.float64)
         logger.info("embedding grown from %d to %d rows for added tokens", have, num_tokens)
 
 
