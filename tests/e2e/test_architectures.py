@@ -9,12 +9,20 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+)
 
 from instructgpt.data.records import Message, Prompt
 from instructgpt.errors import CheckpointError
@@ -64,6 +72,14 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "layer_types": ["linear_attention", "full_attention"],
     },
     "lfm2": {**GROUPED, "layer_types": ["conv", "full_attention"], "block_multiple_of": 8},
+    "llama4_text": {
+        **HEADS, "intermediate_size_mlp": 24, "num_local_experts": 2, "num_experts_per_tok": 1,
+        "attention_chunk_size": 64,
+    },
+    "falcon_h1": {
+        **HEADS, "mamba_d_ssm": 16, "mamba_n_heads": 2, "mamba_d_head": 8, "mamba_n_groups": 1,
+        "mamba_d_state": 4, "mamba_chunk_size": 8, "ssm_multipliers": [0.5, 2.0, 1.0, 1.5, 0.7],
+    },
     "mamba": {
         "hidden_size": 16, "num_hidden_layers": 1, "state_size": 4, "initializer_range": 0.3
     },
@@ -76,11 +92,12 @@ SLOWER = {
     "bloom": r"of equal length: its forward pass takes no position_ids",
     "qwen3_next": rf"of equal length: {NO_CACHE} \(linear_attention\)",
     "lfm2": rf"of equal length: {NO_CACHE} \(conv\)",
+    "falcon_h1": rf"of equal length: {NO_CACHE} \(hybrid\)",
     "mamba": rf"one full forward pass per token \(very slow\): {NO_CACHE}",
 }
 """What the engine's one line says; architectures that are not here go through slots."""
 
-WITHOUT_CLASSIFIER = {"granite", "lfm2"}
+WITHOUT_CLASSIFIER = {"granite", "lfm2", "llama4_text", "falcon_h1"}
 REFUSED_AS_REWARD_MODEL = {"mamba"}  # their policy is trained under GPT-2's reward
 
 ROWS = [
@@ -171,11 +188,7 @@ def check_exports(kind: str, folder: Path) -> None:
     plain = AutoModelForCausalLM.from_pretrained(folder / "ppo" / "model").eval()
     reward_model = load_reward_model(folder / "reward", device="cpu", dtype="float32")
     path = folder / "reward" / "model"
-    loader = AutoModelForSequenceClassification
-    if kind in WITHOUT_CLASSIFIER:
-        loader = classifier_class(AutoConfig.from_pretrained(path))
-        assert loader is not AutoModelForSequenceClassification
-    scorer = loader.from_pretrained(path).eval()
+    scorer = plain_scorer(kind, path)
     logprobs_BT, scores_B = policy.logprobs(batch), reward_model.scores(batch)
     for row, length in enumerate(batch.lengths_B.tolist()):
         ids = batch.token_ids_BT[row : row + 1, :length]
@@ -183,8 +196,21 @@ def check_exports(kind: str, folder: Path) -> None:
         mask = batch.mask_BT[row, 1:length]
         torch.testing.assert_close(logprobs_BT[row, 1:length][mask], expected[mask], atol=1e-5,
                                    rtol=1e-5)  # fmt: skip
-        score = scorer(ids).logits[0, 0] + reward_model.bias
+        score = scorer(ids) + reward_model.bias
         torch.testing.assert_close(scores_B[row], score, atol=1e-5, rtol=1e-5)
+
+
+def plain_scorer(kind: str, path: Path) -> Callable[[Tensor], Tensor]:
+    """What `transformers` makes of a reward model: its classifier, or its backbone and the head."""
+    if kind not in WITHOUT_CLASSIFIER:
+        classifier = AutoModelForSequenceClassification.from_pretrained(path).eval()
+        return lambda ids: classifier(ids).logits[0, 0]
+    assert classifier_class(AutoConfig.from_pretrained(path)) is not (
+        AutoModelForSequenceClassification
+    )
+    backbone = AutoModel.from_pretrained(path).eval()
+    head = load_file(path / "model.safetensors")["score.weight"]
+    return lambda ids: head[0] @ backbone(ids)[0][0, -1]
 
 
 @pytest.mark.parametrize("page", ["docs/models.md", "docs/zh/models.md"])

@@ -46,6 +46,12 @@ def _generic_classifier(backbone: type[PreTrainedModel]) -> type[PreTrainedModel
     return type(
         backbone.__name__.removesuffix("Model") + "ForSequenceClassification",
         (GenericForSequenceClassification, family),
-        # the attribute under which this family's checkpoints keep the backbone
-        {"base_model_prefix": family.base_model_prefix, "__module__": __name__},
+        {
+            # the attribute under which checkpoints keep the backbone; Llama 4's family has none
+            "base_model_prefix": backbone.base_model_prefix,
+            # every layer is transformers' own: it may fill what no checkpoint holds (Falcon H1's
+            # multipliers), which it leaves alone in other people's classes
+            "is_custom_code": classmethod(lambda cls: False),
+            "__module__": __name__,
+        },
     )

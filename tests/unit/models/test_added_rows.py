@@ -17,9 +17,7 @@ IDS = torch.tensor([[7, 8, 9, 10]])
 @pytest.fixture
 def gpt2(tmp_path: Path) -> Path:
     """Tied embeddings, one special token, and logits that are all far below zero."""
-    vocabulary = {
-        symbol: i for i, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
-    }
+    vocabulary = {symbol: i for i, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     bpe = Tokenizer(models.BPE(vocab={**vocabulary, "<|endoftext|>": 256}, merges=[]))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>").save_pretrained(
