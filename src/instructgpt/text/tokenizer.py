@@ -23,6 +23,7 @@ SPECIAL_TOKENS = (DOCUMENT_SEPARATOR, PAD, "<|user|>", "<|assistant|>", "<|syste
 """Special tokens of the tokenizers that we train, with ids 0 to 5."""
 
 _BYTES = 256
+_TWO_LINES = "a\nb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ def adapt_tokenizer(
     Pad: the tokenizer's own if it is no end token; else an existing special token with "pad" in
     its name, <|endoftext|>, or the unknown token, whichever is first and no end token; else
     "<|pad|>" is added. Padding is on the right.
+
+    A tokenizer that drops line breaks (T5's) is warned of. Errors: CheckpointError for one without
+    an end token, and for one without line breaks where only they part a prompt from its answer.
     """
     if tokenizer.eos_token is None:
         raise CheckpointError(
@@ -77,10 +81,11 @@ def adapt_tokenizer(
     _set_template(tokenizer, chat_template)
     _set_pad(tokenizer)
     tokenizer.padding_side = "right"
-    template = tokenizer.get_chat_template()
+    template = template_name(tokenizer.get_chat_template())
+    _check_line_breaks(tokenizer, template)
     return Adaptation(
         pad_token=str(tokenizer.pad_token),
-        template=template_name(template),
+        template=template,
         added_tokens=tuple(tokenizer.convert_ids_to_tokens(list(range(before, len(tokenizer))))),
     )
 
@@ -182,6 +187,23 @@ def _set_pad(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.pad_token = usable[0]
     else:
         tokenizer.add_special_tokens({"pad_token": PAD})
+
+
+def _check_line_breaks(tokenizer: PreTrainedTokenizerBase, template: str | None) -> None:
+    ids = tokenizer.encode(_TWO_LINES, add_special_tokens=False)
+    if "\n" in tokenizer.decode(ids, clean_up_tokenization_spaces=False):
+        return
+    said = f"the tokenizer of '{tokenizer.name_or_path}' drops line breaks"
+    if template == DEFAULT_TEMPLATE:
+        raise CheckpointError(
+            f"{said}, which alone part a prompt from its answer in chat template 'plain'; set "
+            "chat_template: compact, or take a model with a byte-level tokenizer"
+        )
+    logger.warning(
+        "%s: prompts are read and answers are written without them, so texts with paragraphs, "
+        "lists or code need a model with another tokenizer",
+        said,
+    )
 
 
 def _written_by_template(tokenizer: PreTrainedTokenizerBase) -> set[str]:
