@@ -32,7 +32,7 @@ from instructgpt.models.precision import choose_device, choose_dtype
 from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import SamplingParams
-from instructgpt.training.language_modeling import TokenSequence
+from instructgpt.storage.token_store import TokenSequence
 from instructgpt.training.ppo import PPOTrainer
 from instructgpt.training.scoring import score_sequences
 

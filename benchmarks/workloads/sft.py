@@ -26,7 +26,7 @@ from instructgpt.distributed.world import World
 from instructgpt.models.attention import use_short_attention
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.precision import choose_device, choose_dtype
-from instructgpt.training.language_modeling import TokenSequence
+from instructgpt.storage.token_store import TokenSequence
 from instructgpt.training.sft import SFTTrainer
 
 

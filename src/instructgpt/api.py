@@ -107,8 +107,8 @@ class InstructGPT:
         """
         wanted = adapter_config(adapter)
         records = _demonstrations(demonstrations)
-        sequences = tokenize_demonstrations(
-            records, self.session.renderer, "assistant", self.lm.context
+        sequences = list(
+            tokenize_demonstrations(records, self.session.renderer, "assistant", self.lm.context)
         )
         batch_size = min(batch_size, max(1, len(sequences)))
         if epochs is None:

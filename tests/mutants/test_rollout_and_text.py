@@ -153,7 +153,7 @@ def test_a_message_cannot_open_a_turn() -> None:
 
 
 def test_documents_do_not_run_into_each_other_and_no_token_is_lost() -> None:
-    rows = pack_documents(TEXTS, tokenizer(), 5)
+    rows = list(pack_documents(TEXTS, tokenizer(), 5))
     end = tokenizer().convert_tokens_to_ids("<|endoftext|>")
     expected = [i for text in TEXTS for i in [*tokenizer().encode(text), end]]
     assert [i for row in rows for i in row] == expected[: sum(map(len, rows))]

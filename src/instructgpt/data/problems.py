@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,18 @@ class Collected:
         """One line per file and reason."""
         return problem_lines(self._found)
 
+    def to_json(self) -> list[dict[str, Any]]:
+        """JSON values, for `problems_from_json`."""
+        return [{**one._asdict(), "part": type(one) is PartProblem} for one in self._found]
+
+
+def problems_from_json(rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
+    """The inverse of `Collected.to_json`."""
+    return [
+        (PartProblem if row["part"] else Problem)(row["file"], row["row"], row["reason"])
+        for row in rows
+    ]
+
 
 _collected: ContextVar[Collected | None] = ContextVar("collected problems", default=None)
 
@@ -84,6 +96,11 @@ def report_problems(problems: list[Problem]) -> None:
     """Warn of some problems, one line per file and reason, and hand them to the collector."""
     for line in problem_lines(problems):
         logger.warning("%s", line)
+    note_problems(problems)
+
+
+def note_problems(problems: Iterable[Problem]) -> None:
+    """Hand problems to the collector without a warning: it was given when they were found."""
     collected = _collected.get()
     if collected is not None:
         collected.add(problems)

@@ -1,7 +1,7 @@
 """Files in the formats that people bring -> records; what cannot be used is counted and named.
 
     load_documents / load_prompts / load_demonstrations / load_rankings(path)
-    for part in open_parts(path, kind): for item in part: ...    one row in memory at a time
+    for record in stream_records(path, kind): ...    one row in memory at a time
 
 `path` is a file, a folder or `hf:owner/name[:split]`. The format is told from the keys of the rows
 (see `formats`), or given by name; `columns` renames keys first. A file that is missing, empty or no
@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -32,7 +33,7 @@ from instructgpt.data.records import Demonstration, Document, Prompt, Ranking
 from instructgpt.data.source import Columns, Source, open_sources
 from instructgpt.errors import DataError
 
-__all__ = ["Found", "Loaded", "OnProblem", "Origin", "Part", "Problem", "open_parts"]
+__all__ = ["Found", "Loaded", "OnProblem", "Origin", "Part", "Problem", "Reading", "open_parts"]
 
 OnProblem = Literal["skip", "skip_broken", "error"]
 
@@ -106,6 +107,65 @@ class Part(Generic[R]):
                     yield Found(number, one)
 
 
+class Reading(Generic[R]):
+    """The records behind a path, to be read once, each with its place; one row is in memory.
+
+    `format` and `problems` grow while it is read. Errors, raised on the way: DataError.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        kind: type[R],
+        *,
+        format: str | None = None,
+        on_problem: OnProblem = "skip",
+        columns: Columns | None = None,
+    ) -> None:
+        self.path = path
+        self.kind: type[R] = kind
+        self.problems: list[Problem] = []
+        self._parts: Iterator[Part[R]] = open_parts(path, kind, format=format, columns=columns)
+        self._on_problem = on_problem
+        self._formats: dict[str, None] = {}
+
+    @property
+    def format(self) -> str:
+        """The format of what was read so far, or of each file if they differ."""
+        return "+".join(self._formats)
+
+    def __iter__(self) -> Iterator[tuple[Origin, R]]:
+        usable = False
+        for part in self._parts:
+            self._formats[part.format.name] = None
+            for item in part:
+                if isinstance(item, Found):
+                    usable = True
+                    yield Origin(part.name, item.row), item.record
+                elif isinstance(item, BrokenProblem) and self._on_problem != "skip_broken":
+                    raise _refuse_broken(item)
+                else:
+                    self.problems.append(item)
+            if self.problems and self._on_problem == "error":
+                others = len(self.problems) - 1
+                more = f" (and {others} more problems)" if others else ""
+                raise DataError(f"{self.problems[0]}{more}")
+        if not usable:
+            plural = PLURALS[self.kind]
+            raise DataError(f"{self.problems[0]}; no row of '{self.path}' can be used as {plural}")
+
+
+def stream_records(path: str | Path, kind: type[R]) -> Iterator[R]:
+    """The records behind a path one by one; at the end, problems are reported. Errors: DataError.
+
+    The counterpart of `load_*` for data that is larger than memory.
+    """
+    reading = Reading(path, kind)
+    for _origin, record in reading:
+        yield record
+    report_problems(reading.problems)
+
+
 def load_documents(
     path: str | Path,
     *,
@@ -126,9 +186,13 @@ def load_prompts(
     format: str | None = None,
     on_problem: OnProblem = "skip",
     columns: Columns | None = None,
+    limit: int | None = None,
 ) -> Loaded[Prompt]:
-    """Prompts, also those of files that hold answers or rankings. Errors: DataError."""
-    return _load(path, Prompt, format, on_problem, columns)
+    """Prompts, also of files that hold answers or rankings; the first `limit`, or all.
+
+    Errors: DataError.
+    """
+    return _load(path, Prompt, format, on_problem, columns, limit)
 
 
 def load_demonstrations(
@@ -137,9 +201,10 @@ def load_demonstrations(
     format: str | None = None,
     on_problem: OnProblem = "skip",
     columns: Columns | None = None,
+    limit: int | None = None,
 ) -> Loaded[Demonstration]:
-    """Prompts with the answer to imitate. Errors: DataError."""
-    return _load(path, Demonstration, format, on_problem, columns)
+    """Prompts with the answer to imitate; the first `limit`, or all. Errors: DataError."""
+    return _load(path, Demonstration, format, on_problem, columns, limit)
 
 
 def load_rankings(
@@ -198,8 +263,7 @@ def parse_demonstrations(
     return records
 
 
-def refuse_broken(problem: Problem) -> DataError:
-    """The error for a row that cannot even be read."""
+def _refuse_broken(problem: Problem) -> DataError:
     return DataError(
         f"{problem}; mend the file, or leave such rows out with "
         "`instructgpt data convert --on-problem skip_broken`"
@@ -212,34 +276,16 @@ def _load(
     format: str | None,
     on_problem: OnProblem,
     columns: Columns | None,
+    limit: int | None = None,
 ) -> Loaded[R]:
+    reading = Reading(path, kind, format=format, on_problem=on_problem, columns=columns)
     loaded: Loaded[R] = Loaded([], "")
-    formats: dict[str, None] = {}
-    for part in open_parts(path, kind, format=format, columns=columns):
-        problems: list[Problem] = []
-        for item in part:
-            if isinstance(item, Found):
-                loaded.records.append(item.record)
-                loaded.origins.append(Origin(part.name, item.row))
-            elif isinstance(item, BrokenProblem) and on_problem != "skip_broken":
-                raise refuse_broken(item)
-            else:
-                problems.append(item)
-        if problems and on_problem == "error":
-            more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-            raise DataError(f"{problems[0]}{more}")
-        loaded.problems += problems
-        formats[part.format.name] = None
-    loaded.format = "+".join(formats)
-    if not loaded.records:
-        raise nothing_usable(path, kind, loaded.problems[0])
+    for origin, record in islice(reading, limit):
+        loaded.records.append(record)
+        loaded.origins.append(origin)
+    loaded.format, loaded.problems = reading.format, reading.problems
     report_problems(loaded.problems)
     return loaded
-
-
-def nothing_usable(path: str | Path, kind: type, first: Problem) -> DataError:
-    """The error for data in which every row has a problem."""
-    return DataError(f"{first}; no row of '{path}' can be used as {PLURALS[kind]}")
 
 
 def _parse_row(row: Any, parser: Parser) -> list[Any]:

@@ -29,7 +29,7 @@ from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.best_of_n import BestOfN, Candidates
 from instructgpt.training.completion_scorer import CompletionScorer
 from instructgpt.training.examples import tokenize_prompts
-from instructgpt.training.language_modeling import mean_nll, packed_rows
+from instructgpt.training.language_modeling import document_rows, mean_nll
 from instructgpt.training.rollouts import longest_prompt
 from instructgpt.training.runner import PhaseClock
 from instructgpt.training.sequence_kl import sequence_log_ratios
@@ -85,8 +85,10 @@ class Answering:
             record = self._plain(name, lm, clock)
         if self.config.documents_heldout is not None:
             with clock.phase("pretraining_loss"):
-                rows = packed_rows(self.config.documents_heldout, lm, self.config.row_tokens)
-                loss = mean_nll(lm, rows, max_tokens=self.budget, world=self.world)
+                rows = document_rows(
+                    self.config.documents_heldout, lm.tokenizer, self.config.row_tokens
+                )
+                loss = mean_nll(lm, list(rows), max_tokens=self.budget, world=self.world)
                 record.pretraining_loss = loss
         record.timing = clock.take()
         return record

@@ -6,6 +6,7 @@ metrics.jsonl    deterministic numbers only: a resumed run writes the same bytes
 trackers.json    how far each experiment tracker has followed metrics.jsonl, if any does
 timings.jsonl    everything that a clock decides
 checkpoints/     what the run continues from
+tokens/          the data as token ids, while the run is not finished
 model/           the result of a training stage, a plain Hugging Face directory
 done.json        written last: fingerprint, summary, seconds
 """
@@ -37,6 +38,8 @@ from instructgpt.storage.manifest import (
 )
 from instructgpt.storage.metric_log import MetricLog, finite
 from instructgpt.storage.trackers import Followers, TrackedRun
+
+TOKENS = "tokens"
 
 
 class RunDir:
@@ -274,6 +277,7 @@ class RunDir:
             "finished": utc_now(),
         }
         write_json(self.path(DONE), done)
+        shutil.rmtree(self.path(TOKENS), ignore_errors=True)  # nobody reads a finished run's
 
     def _prepare_logs(self) -> None:
         """Without a checkpoint the work starts again, so rows of a killed attempt must go."""

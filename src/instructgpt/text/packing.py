@@ -15,7 +15,7 @@ _DOCUMENTS_AT_ONCE = 256
 
 def pack_documents(
     texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, row_tokens: int
-) -> list[list[int]]:
+) -> Iterator[list[int]]:
     """Rows of exactly `row_tokens` ids: documents in order, a separator after each, cut anywhere.
 
     The separator is <|endoftext|> where the tokenizer has it, else EOS; tokenizers that begin
@@ -25,19 +25,19 @@ def pack_documents(
     """
     if row_tokens < 2:
         raise ValueError(f"row_tokens must be at least 2, not {row_tokens}")
-    rows: list[list[int]] = []
+    empty = True
     stream: list[int] = []
     for ids in _document_ids(texts, tokenizer):
         stream += ids
-        if len(stream) >= row_tokens:
-            full = len(stream) - len(stream) % row_tokens
-            rows += [stream[i : i + row_tokens] for i in range(0, full, row_tokens)]
-            stream = stream[full:]
+        full = len(stream) - len(stream) % row_tokens
+        for start in range(0, full, row_tokens):
+            yield stream[start : start + row_tokens]
+        empty = empty and not full
+        stream = stream[full:]
     if len(stream) > 1:
-        rows.append(stream)
-    if not rows:
+        yield stream
+    elif empty:
         raise DataError("no text to pack into rows")
-    return rows
 
 
 def _document_ids(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:

@@ -20,7 +20,7 @@ class ShuffledStream:
             raise DataError(f"there are no {what} to train on; look at the counts printed above")
         self.size = size
         self.seed = seed
-        self._order: tuple[int, list[int]] = (-1, [])
+        self._order = (-1, torch.empty(0, dtype=torch.int64))
 
     def indices(self, start: int, count: int) -> list[int]:
         """Example indices at stream positions start .. start + count - 1."""
@@ -30,8 +30,8 @@ class ShuffledStream:
         epoch, offset = divmod(position, self.size)
         if self._order[0] != epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self._order = (epoch, torch.randperm(self.size, generator=generator).tolist())
-        return self._order[1][offset]
+            self._order = (epoch, torch.randperm(self.size, generator=generator))
+        return int(self._order[1][offset])
 
 
 def rows_tensor(rows: list[list[int]], indices: list[int]) -> Tensor:

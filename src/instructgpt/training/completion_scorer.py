@@ -10,9 +10,9 @@ from instructgpt.data.records import Prompt
 from instructgpt.distributed.world import World
 from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.rollout.types import Rollout
+from instructgpt.storage.token_store import TokenSequence
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.examples import completion_sequence
-from instructgpt.training.language_modeling import TokenSequence
 from instructgpt.training.scoring import score_sequences
 
 

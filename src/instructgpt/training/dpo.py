@@ -5,15 +5,16 @@ Shapes: N completions, P pairs of them, B rows, T positions.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from instructgpt.config.dpo import DPOConfig
-from instructgpt.data.readers import load_rankings
 from instructgpt.distributed.world import World
 from instructgpt.losses.dpo import dpo_loss, ipo_loss
 from instructgpt.losses.masked import masked_sum
@@ -24,14 +25,21 @@ from instructgpt.models.load import load_causal_lm
 from instructgpt.models.lora import attach_lora
 from instructgpt.progress import progress
 from instructgpt.storage.run_dir import RunDir
+from instructgpt.storage.token_store import TokenSequence
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.batches import ShuffledStream
-from instructgpt.training.examples import TokenRanking, largest_ranking, tokenize_rankings
+from instructgpt.training.examples import TokenRanking
 from instructgpt.training.finish import finish_model
-from instructgpt.training.language_modeling import TokenSequence
+from instructgpt.training.language_modeling import sequence_lengths
 from instructgpt.training.memory import memory_parts, watched_memory
 from instructgpt.training.optimizer import Optimizer, lr_factor
 from instructgpt.training.runner import PhaseClock, drive
+from instructgpt.training.token_data import (
+    TokenData,
+    flat_sequences,
+    largest_ranking,
+    ranking_sizes,
+)
 from instructgpt.training.update import Metrics, Microbatch, Update, combine_metrics
 
 
@@ -49,15 +57,17 @@ def run(config: DPOConfig, run: RunDir) -> dict[str, Any]:
     renderer = ChatRenderer(policy.tokenizer)
     max_tokens = min(config.max_tokens or policy.context, policy.context)
 
-    def tokenize(path: str | None) -> list[TokenRanking]:
-        return tokenize_rankings(load_rankings(path).records, renderer, max_tokens) if path else []
+    data = TokenData(run, world, policy.tokenizer)
 
-    train = tokenize(config.rankings)
+    def rankings(name: str, path: str | None) -> Sequence[TokenRanking]:
+        return data.rankings(name, path, renderer, max_tokens) if path else []
+
+    train = rankings("rankings", config.rankings)
     trainer = DPOTrainer(
         config,
         policy=policy,
         train=train,
-        heldout=tokenize(config.rankings_heldout),
+        heldout=rankings("rankings_heldout", config.rankings_heldout),
         world=world,
     )
     models = {"policy": policy}
@@ -87,6 +97,23 @@ class ReferenceRanking(NamedTuple):
     ref_logprobs: list[float]
 
 
+class ReferenceRankings(Sequence[ReferenceRanking]):
+    """Rankings, wherever they are kept, with the reference's log-probs of all their completions."""
+
+    def __init__(self, rankings: Sequence[TokenRanking], logprobs: array[float]) -> None:
+        self.rankings = rankings
+        self.logprobs = logprobs
+        self.firsts = array("q", accumulate(ranking_sizes(rankings), initial=0))
+
+    def __len__(self) -> int:
+        return len(self.rankings)
+
+    def __getitem__(self, index: int) -> ReferenceRanking:
+        place = range(len(self))[index]
+        first, last = self.firsts[place : place + 2]
+        return ReferenceRanking(self.rankings[place], self.logprobs[first:last].tolist())
+
+
 class DPOTrainer:
     """All comparisons of a ranking in one batch element; a prompt counts once whatever its K.
 
@@ -100,8 +127,8 @@ class DPOTrainer:
         config: DPOConfig,
         *,
         policy: CausalLM,
-        train: list[TokenRanking],
-        heldout: list[TokenRanking],
+        train: Sequence[TokenRanking],
+        heldout: Sequence[TokenRanking],
         world: World,
     ) -> None:
         self.config = config
@@ -130,7 +157,7 @@ class DPOTrainer:
         stats["loss"] = stats.pop("dpo_loss")
         return {**stats, "lr": self.config.optim.lr * factor}
 
-    def _microbatches(self, rankings: list[ReferenceRanking]) -> list[Microbatch]:
+    def _microbatches(self, rankings: Sequence[ReferenceRanking]) -> list[Microbatch]:
         groups = token_budget_batches(
             [max(len(ids) for ids, _ in r.ranking.sequences) for r in rankings],
             self.config.hardware.tokens_per_microbatch,
@@ -200,11 +227,11 @@ def completion_logprobs(lm: CausalLM, sequences: Sequence[TokenSequence]) -> Ten
 @torch.no_grad()
 def with_reference(
     reference: CausalLM, rankings: Sequence[TokenRanking], *, max_tokens: int, world: World
-) -> list[ReferenceRanking]:
+) -> ReferenceRankings:
     """Ask the reference once about every completion; microbatched by length, shared over ranks."""
     reference.model.eval()
-    sequences = [sequence for ranking in rankings for sequence in ranking.sequences]
-    groups = token_budget_batches([len(ids) for ids, _ in sequences], max_tokens)
+    sequences = flat_sequences(rankings)
+    groups = token_budget_batches(sequence_lengths(sequences), max_tokens)
     mine = world.share(groups)
     shares: list[list[float]] = []
     with progress("reference", total=len(mine), unit="batch") as bar:
@@ -212,9 +239,8 @@ def with_reference(
             chosen = [sequences[i] for i in group]
             shares.append(completion_logprobs(reference, chosen).tolist())
             bar.advance(1)
-    logprobs = [0.0] * len(sequences)
+    logprobs = array("d", bytes(8 * len(sequences)))
     for group, values in zip(groups, world.gather_shares(shares), strict=True):
         for index, value in zip(group, values, strict=True):
             logprobs[index] = value
-    remaining = iter(logprobs)
-    return [ReferenceRanking(r, [next(remaining) for _ in r.sequences]) for r in rankings]
+    return ReferenceRankings(rankings, logprobs)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from instructgpt.data.records import Demonstration, Prompt, Ranking
 from instructgpt.errors import DataError
-from instructgpt.text.chat_template import ChatRenderer
-from instructgpt.training.language_modeling import TokenSequence
+from instructgpt.storage.token_store import TokenSequence
+from instructgpt.text.chat_template import ChatRenderer, TrainOn
 
 logger = logging.getLogger(__name__)
 
@@ -24,24 +24,28 @@ class TokenRanking(NamedTuple):
 def tokenize_demonstrations(
     demonstrations: Iterable[Demonstration],
     renderer: ChatRenderer,
-    loss_on: Literal["assistant", "last", "all"],
+    loss_on: TrainOn,
     max_tokens: int,
-) -> list[TokenSequence]:
+) -> Iterator[TokenSequence]:
     """Demonstrations as (ids, loss mask); those over `max_tokens` are left out and counted."""
-    rendered = [renderer.dialogue_ids(d.messages, loss_on) for d in demonstrations]
-    kept = [(list(ids), list(mask)) for ids, mask in rendered if len(ids) <= max_tokens]
-    _report_dropped(len(rendered) - len(kept), len(rendered), "demonstrations", max_tokens)
-    return kept
+    total = kept = 0
+    for demonstration in demonstrations:
+        total += 1
+        ids, mask = renderer.dialogue_ids(demonstration.messages, loss_on)
+        if len(ids) <= max_tokens:
+            kept += 1
+            yield ids, mask
+    _report_dropped(total - kept, total, "demonstrations", max_tokens)
 
 
 def tokenize_rankings(
     rankings: Iterable[Ranking], renderer: ChatRenderer, max_tokens: int
-) -> list[TokenRanking]:
+) -> Iterator[TokenRanking]:
     """Rankings as token ids; one with a completion over `max_tokens` is left out whole.
 
     Rankings in which every completion is tied say nothing and are left out too.
     """
-    kept, total, tied = [], 0, 0
+    total = kept = tied = 0
     for ranking in rankings:
         total += 1
         if len(set(ranking.ranks)) < 2:
@@ -49,18 +53,11 @@ def tokenize_rankings(
             continue
         sequences = [completion_sequence(renderer, ranking.prompt, c) for c in ranking.completions]
         if max(len(ids) for ids, _ in sequences) <= max_tokens:
-            kept.append(TokenRanking(sequences, ranking.ranks))
-    _report_dropped(total - tied - len(kept), total, "rankings", max_tokens)
+            kept += 1
+            yield TokenRanking(sequences, ranking.ranks)
+    _report_dropped(total - tied - kept, total, "rankings", max_tokens)
     if tied:
         logger.warning("%d of %d rankings left out: every completion is tied", tied, total)
-    return kept
-
-
-def largest_ranking(rankings: Sequence[TokenRanking]) -> int:
-    """Padded tokens of the ranking that takes the most, whose completions stay together."""
-    return max(
-        (len(r.sequences) * max(len(ids) for ids, _ in r.sequences) for r in rankings), default=0
-    )
 
 
 def completion_sequence(renderer: ChatRenderer, prompt: Prompt, completion: str) -> TokenSequence:

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
-from instructgpt.data.readers import load_documents
+from instructgpt.data.readers import stream_records
+from instructgpt.data.records import Document
 from instructgpt.distributed.world import World
 from instructgpt.losses.language_model import language_model_loss
 from instructgpt.models.batch import TokenBatch, token_budget_batches
 from instructgpt.models.causal_lm import CausalLM
+from instructgpt.storage.token_store import TokenSequence, TokenStore
 from instructgpt.text.packing import pack_documents
 from instructgpt.training.update import Microbatch
 
-TokenSequence = tuple[list[int], list[bool]]
-"""Token ids and their loss mask."""
 
-
-def packed_rows(path: str | Path, lm: CausalLM, row_tokens: int) -> list[TokenSequence]:
+def document_rows(
+    path: str | Path, tokenizer: PreTrainedTokenizerBase, row_tokens: int
+) -> Iterator[TokenSequence]:
     """The documents at `path` as rows of `row_tokens` token ids, every token learned."""
-    documents = load_documents(path).records
-    rows = pack_documents((d.text for d in documents), lm.tokenizer, row_tokens)
-    return [(row, [True] * len(row)) for row in rows]
+    texts = (document.text for document in stream_records(path, Document))
+    for row in pack_documents(texts, tokenizer, row_tokens):
+        yield row, [True] * len(row)
+
+
+def sequence_lengths(sequences: Sequence[TokenSequence]) -> list[int]:
+    """Tokens of every sequence."""
+    if isinstance(sequences, TokenStore):
+        return sequences.lengths.tolist()
+    return [len(ids) for ids, _ in sequences]
 
 
 def count_targets(sequences: Sequence[TokenSequence]) -> int:
@@ -67,7 +76,7 @@ def mean_nll(
     world = world or World()
     training = lm.model.training
     lm.model.eval()
-    groups = token_budget_batches([len(ids) for ids, _ in sequences], max_tokens)
+    groups = token_budget_batches(sequence_lengths(sequences), max_tokens)
     sums = []
     for group in world.share(groups):
         batch = _batch(lm, sequences, group)

@@ -26,11 +26,11 @@ from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import Rollout
+from instructgpt.storage.token_store import TokenSequence
 from instructgpt.training.batches import ShuffledStream
 from instructgpt.training.experience import Experience
 from instructgpt.training.kl_controller import KLController
 from instructgpt.training.language_modeling import (
-    TokenSequence,
     count_targets,
     language_model_microbatches,
     mean_nll,
@@ -54,8 +54,8 @@ class PPOTrainer:
         engine: Engine,
         score: Callable[[Sequence[int], Sequence[Rollout]], list[float]],
         prompts: list[list[int]],
-        pretraining: list[TokenSequence],
-        heldout: list[TokenSequence],
+        pretraining: Sequence[TokenSequence],
+        heldout: Sequence[TokenSequence],
         sample_for_evaluation: Callable[[int, float], dict[str, float]] | None,
         world: World,
     ) -> None:

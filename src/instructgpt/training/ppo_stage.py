@@ -18,13 +18,13 @@ from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.completion_scorer import CompletionScorer
 from instructgpt.training.examples import tokenize_prompts
 from instructgpt.training.finish import finish_model
-from instructgpt.training.language_modeling import packed_rows
 from instructgpt.training.memory import memory_parts, watched_memory
 from instructgpt.training.ppo import PPOTrainer
 from instructgpt.training.ppo_models import load_ppo_models
 from instructgpt.training.rollouts import longest_prompt, sampling_params
 from instructgpt.training.runner import drive
 from instructgpt.training.sequence_kl import sequence_log_ratios
+from instructgpt.training.token_data import TokenData
 
 
 def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
     prompts, prompt_ids = tokenize_prompts(
         load_prompts(config.prompts).records, renderer, _longest_prompt(config, policy)
     )
+    data = TokenData(run, world, policy.tokenizer)
     documents = config.documents if config.ptx_coef > 0 else None
     trainer = PPOTrainer(
         config,
@@ -56,9 +57,11 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
         engine=engine,
         score=lambda indices, rollouts: scorer([prompts[i] for i in indices], rollouts),
         prompts=prompt_ids,
-        pretraining=packed_rows(documents, policy, config.ptx_row_tokens) if documents else [],
+        pretraining=(
+            data.documents("documents", documents, config.ptx_row_tokens) if documents else []
+        ),
         heldout=(
-            packed_rows(config.documents_heldout, policy, config.ptx_row_tokens)
+            data.documents("documents_heldout", config.documents_heldout, config.ptx_row_tokens)
             if config.documents_heldout
             else []
         ),
@@ -119,7 +122,7 @@ def _evaluation_sampler(
 ) -> Callable[[int, float], dict[str, float]]:
     """Answers to fixed prompts with score and KL, written to samples/ for whoever judges later."""
     assert config.prompts_eval is not None
-    records = load_prompts(config.prompts_eval).records[: config.num_eval_prompts]
+    records = load_prompts(config.prompts_eval, limit=config.num_eval_prompts).records
     prompts, prompt_ids = tokenize_prompts(
         records, scorer.policy_renderer, _longest_prompt(config, policy)
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from instructgpt.config.pretrain import PretrainConfig
-from instructgpt.data.readers import load_documents
+from instructgpt.data.readers import stream_records
+from instructgpt.data.records import Document
 from instructgpt.distributed.world import World
 from instructgpt.models.attention import use_short_attention
 from instructgpt.models.causal_lm import CausalLM
@@ -13,19 +15,19 @@ from instructgpt.models.create import create_causal_lm
 from instructgpt.models.load import load_causal_lm
 from instructgpt.models.precision import choose_device, choose_dtype
 from instructgpt.storage.run_dir import RunDir
+from instructgpt.storage.token_store import TokenSequence
 from instructgpt.text.tokenizer import train_bpe
 from instructgpt.training.batches import ShuffledStream
 from instructgpt.training.finish import finish_model
 from instructgpt.training.language_modeling import (
-    TokenSequence,
     count_targets,
     language_model_microbatches,
     mean_nll,
-    packed_rows,
 )
 from instructgpt.training.memory import memory_parts, watched_memory
 from instructgpt.training.optimizer import Optimizer, lr_factor
 from instructgpt.training.runner import PhaseClock, drive
+from instructgpt.training.token_data import TokenData
 from instructgpt.training.update import Update
 
 
@@ -33,9 +35,10 @@ def run(config: PretrainConfig, run: RunDir) -> dict[str, Any]:
     """Train on the documents and export `model/`; returns the summary."""
     world = World.from_launcher()
     lm = _load_or_create(config)
-    rows = packed_rows(config.documents, lm, config.row_tokens)
+    data = TokenData(run, world, lm.tokenizer)
+    rows = data.documents("documents", config.documents, config.row_tokens)
     heldout = (
-        packed_rows(config.documents_heldout, lm, config.row_tokens)
+        data.documents("documents_heldout", config.documents_heldout, config.row_tokens)
         if config.documents_heldout
         else []
     )
@@ -68,7 +71,7 @@ def _load_or_create(config: PretrainConfig) -> CausalLM:
     hardware = config.hardware
     if config.model is not None:
         return load_causal_lm(config.model, device=hardware.device, dtype=hardware.dtype)
-    documents = load_documents(config.documents).records
+    documents = stream_records(config.documents, Document)
     tokenizer = train_bpe((d.text for d in documents), config.vocab_size)
     device = choose_device(hardware.device)
     dtype, _reason = choose_dtype(hardware.dtype, device)
@@ -84,8 +87,8 @@ class PretrainTrainer:
         self,
         config: PretrainConfig,
         lm: CausalLM,
-        rows: list[TokenSequence],
-        heldout: list[TokenSequence],
+        rows: Sequence[TokenSequence],
+        heldout: Sequence[TokenSequence],
         world: World,
     ) -> None:
         self.config = config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from instructgpt.config.reward_model import RewardModelConfig
-from instructgpt.data.readers import load_demonstrations, load_rankings
+from instructgpt.data.readers import load_demonstrations
 from instructgpt.distributed.world import World
 from instructgpt.losses.reward_model import (
     ranking_accuracy,
@@ -24,18 +25,14 @@ from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.batches import ShuffledStream
-from instructgpt.training.examples import (
-    TokenRanking,
-    completion_sequence,
-    largest_ranking,
-    tokenize_rankings,
-)
+from instructgpt.training.examples import TokenRanking, completion_sequence
 from instructgpt.training.finish import finish_model
 from instructgpt.training.memory import memory_parts, watched_memory
 from instructgpt.training.optimizer import Optimizer, lr_factor
 from instructgpt.training.ranking_accuracy import RankingAccuracy
 from instructgpt.training.runner import PhaseClock, drive
 from instructgpt.training.scoring import score_sequences
+from instructgpt.training.token_data import TokenData, flat_sequences, largest_ranking
 from instructgpt.training.update import Microbatch, Update
 
 
@@ -54,14 +51,16 @@ def run(config: RewardModelConfig, run: RunDir) -> dict[str, Any]:
     renderer = ChatRenderer(reward_model.tokenizer)
     max_tokens = min(config.max_tokens or reward_model.context, reward_model.context)
 
-    def tokenize(path: str | None) -> list[TokenRanking]:
-        return tokenize_rankings(load_rankings(path).records, renderer, max_tokens) if path else []
+    data = TokenData(run, world, reward_model.tokenizer)
+
+    def rankings(name: str, path: str | None) -> Sequence[TokenRanking]:
+        return data.rankings(name, path, renderer, max_tokens) if path else []
 
     trainer = RewardModelTrainer(
         config,
         reward_model,
-        train=tokenize(config.rankings),
-        heldout=tokenize(config.rankings_heldout),
+        train=rankings("rankings", config.rankings),
+        heldout=rankings("rankings_heldout", config.rankings_heldout),
         world=world,
     )
     models = {"reward_model": reward_model}
@@ -82,7 +81,7 @@ def run(config: RewardModelConfig, run: RunDir) -> dict[str, Any]:
         )
         summary: dict[str, Any] = {"heldout": trainer.accuracy(trainer.heldout).as_dict()}
         if config.rankings_other_labeler:
-            other = tokenize(config.rankings_other_labeler)
+            other = rankings("rankings_other_labeler", config.rankings_other_labeler)
             summary["other_labeler"] = trainer.accuracy(other).as_dict()
         summary |= {"rankings": len(trainer.train), "reward_bias": 0.0}
         if config.demonstrations:
@@ -99,7 +98,7 @@ def _centre_on_demonstrations(
 ) -> dict[str, float]:
     """Set the bias so that demonstrations score 0 on average, without scaling (section 3.5)."""
     assert config.demonstrations is not None
-    records = load_demonstrations(config.demonstrations).records[: config.demonstrations_limit]
+    records = load_demonstrations(config.demonstrations, limit=config.demonstrations_limit).records
     sequences = [completion_sequence(renderer, d.prompt, d.completion) for d in records]
     sequences = [s for s in sequences if len(s[0]) <= max_tokens]
     budget = config.hardware.tokens_per_microbatch
@@ -122,8 +121,8 @@ class RewardModelTrainer:
         config: RewardModelConfig,
         reward_model: ScalarModel,
         *,
-        train: list[TokenRanking],
-        heldout: list[TokenRanking],
+        train: Sequence[TokenRanking],
+        heldout: Sequence[TokenRanking],
         world: World,
     ) -> None:
         self.config = config
@@ -185,13 +184,13 @@ class RewardModelTrainer:
         accuracy, _metrics = ranking_accuracy(scores_N, pairs, num_pairs)
         return ranking_loss(scores_N, pairs, num_prompts), {"accuracy": accuracy}
 
-    def scores(self, rankings: list[TokenRanking]) -> list[float]:
+    def scores(self, rankings: Sequence[TokenRanking]) -> list[float]:
         """Scores of all completions of all rankings, flattened in order."""
-        flat = [sequence for r in rankings for sequence in r.sequences]
+        flat = flat_sequences(rankings)
         budget = self.config.hardware.tokens_per_microbatch
         return score_sequences(self.reward_model, flat, max_tokens=budget, world=self.world)
 
-    def accuracy(self, rankings: list[TokenRanking]) -> RankingAccuracy:
+    def accuracy(self, rankings: Sequence[TokenRanking]) -> RankingAccuracy:
         """How often the reward model orders these rankings' pairs as the labelers did."""
         return RankingAccuracy.measure(rankings, self.scores(rankings))
 

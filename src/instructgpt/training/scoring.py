@@ -13,9 +13,10 @@ from instructgpt.distributed.world import World
 from instructgpt.errors import DataError
 from instructgpt.models.batch import TokenBatch, token_budget_batches
 from instructgpt.models.scalar_model import ScalarModel
+from instructgpt.storage.token_store import TokenSequence
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.examples import completion_sequence
-from instructgpt.training.language_modeling import TokenSequence
+from instructgpt.training.language_modeling import sequence_lengths
 
 
 @torch.no_grad()
@@ -33,14 +34,15 @@ def score_sequences(
     world = world or World()
     if not sequences:
         raise DataError("there is nothing to score: every prompt or ranking was left out")
-    longest = max(len(ids) for ids, _ in sequences)
+    lengths = sequence_lengths(sequences)
+    longest = max(lengths)
     if longest > reward_model.context:
         raise DataError(
             f"a prompt with its completion has {longest} tokens, over the reward model's context "
             f"of {reward_model.context}; drop long prompts or lower max_new_tokens"
         )
     reward_model.model.eval()
-    groups = token_budget_batches([len(ids) for ids, _ in sequences], max_tokens)
+    groups = token_budget_batches(lengths, max_tokens)
     shares = []
     for group in world.share(groups):
         batch = TokenBatch.from_sequences(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from instructgpt.config.sft import SFTConfig
@@ -15,22 +15,23 @@ from instructgpt.models.load import load_causal_lm, load_reward_model
 from instructgpt.models.lora import attach_lora
 from instructgpt.rollout.engine import Engine
 from instructgpt.storage.run_dir import RunDir
+from instructgpt.storage.token_store import TokenSequence
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.batches import ShuffledStream
-from instructgpt.training.examples import tokenize_demonstrations, tokenize_prompts
+from instructgpt.training.examples import tokenize_prompts
 from instructgpt.training.finish import finish_model
 from instructgpt.training.language_modeling import (
-    TokenSequence,
     count_targets,
     language_model_microbatches,
     mean_nll,
-    packed_rows,
+    sequence_lengths,
 )
 from instructgpt.training.memory import memory_parts, watched_memory
 from instructgpt.training.optimizer import Optimizer, lr_factor
 from instructgpt.training.rollouts import longest_prompt, sampling_params
 from instructgpt.training.runner import PhaseClock, drive
 from instructgpt.training.scoring import score_texts
+from instructgpt.training.token_data import TokenData
 from instructgpt.training.update import Update
 
 
@@ -49,17 +50,24 @@ def run(config: SFTConfig, run: RunDir) -> dict[str, Any]:
     renderer = ChatRenderer(lm.tokenizer)
     max_tokens = min(config.max_tokens or lm.context, lm.context)
 
-    def tokenize(path: str | None) -> list[TokenSequence]:
-        records = load_demonstrations(path).records if path else []
-        return tokenize_demonstrations(records, renderer, config.loss_on, max_tokens)
+    data = TokenData(run, world, lm.tokenizer)
+
+    def demonstrations(name: str, path: str | None) -> Sequence[TokenSequence]:
+        if path is None:
+            return []
+        return data.demonstrations(name, path, renderer, config.loss_on, max_tokens)
 
     trainer = SFTTrainer(
         config,
         lm,
-        train=tokenize(config.demonstrations),
-        valid=tokenize(config.demonstrations_valid),
+        train=demonstrations("demonstrations", config.demonstrations),
+        valid=demonstrations("demonstrations_valid", config.demonstrations_valid),
         pretraining=(
-            packed_rows(config.pretraining_documents, lm, config.pretraining_row_tokens)
+            data.documents(
+                "pretraining_documents",
+                config.pretraining_documents,
+                config.pretraining_row_tokens,
+            )
             if config.pretraining_documents
             else []
         ),
@@ -72,7 +80,7 @@ def run(config: SFTConfig, run: RunDir) -> dict[str, Any]:
         models,
         config.hardware.tokens_per_microbatch,
         items=config.batch_size,
-        largest=max((len(ids) for ids, _ in trainer.train), default=0),
+        largest=max(sequence_lengths(trainer.train)),
     )
     with watched_memory(run, world, models, parts):
         drive(
@@ -133,9 +141,9 @@ class SFTTrainer:
         config: SFTConfig,
         lm: CausalLM,
         *,
-        train: list[TokenSequence],
-        valid: list[TokenSequence],
-        pretraining: list[TokenSequence],
+        train: Sequence[TokenSequence],
+        valid: Sequence[TokenSequence],
+        pretraining: Sequence[TokenSequence],
         score: Callable[[], float] | None,
         keep: Callable[[dict[str, Any]], Any],
         world: World,
@@ -162,7 +170,7 @@ class SFTTrainer:
 
     def _rows_per_step(self) -> int:
         """Pretraining rows that make up the wanted share of an average step's tokens."""
-        mean = sum(len(ids) for ids, _ in self.train) / len(self.train)
+        mean = sum(sequence_lengths(self.train)) / len(self.train)
         share = self.config.pretraining_fraction
         wanted = mean * self.config.batch_size * share / (1 - share)
         return max(1, round(wanted / self.config.pretraining_row_tokens))

@@ -27,7 +27,7 @@ def expected_stream(tokenizer, texts):
 
 @pytest.mark.parametrize("row_tokens", [2, 7, 16, 1000])
 def test_rows_are_the_documents_one_after_the_other(tokenizer, row_tokens):
-    rows = pack_documents(TEXTS, tokenizer, row_tokens)
+    rows = list(pack_documents(TEXTS, tokenizer, row_tokens))
     stream = expected_stream(tokenizer, TEXTS)
     packed = [token for row in rows for token in row]
     assert all(len(row) == row_tokens for row in rows[:-1])
@@ -44,9 +44,9 @@ def test_a_lone_last_token_is_dropped(tokenizer):
 
 def test_many_documents_from_an_iterator_pack_the_same(tokenizer):
     texts = [f"document {i}" for i in range(700)]
-    rows = pack_documents(iter(texts), tokenizer, 64)
+    rows = list(pack_documents(iter(texts), tokenizer, 64))
     assert [t for row in rows for t in row] == expected_stream(tokenizer, texts)
-    assert rows == pack_documents(texts, tokenizer, 64)
+    assert rows == list(pack_documents(texts, tokenizer, 64))
 
 
 def test_special_token_text_in_a_document_is_text(tokenizer):
@@ -72,6 +72,6 @@ def test_without_endoftext_the_separator_is_eos_and_bos_is_written(tokenizer):
 
 def test_no_text_and_a_row_of_one_token_are_refused(tokenizer):
     with pytest.raises(DataError, match="no text to pack"):
-        pack_documents([], tokenizer, 8)
+        list(pack_documents([], tokenizer, 8))
     with pytest.raises(ValueError, match="at least 2"):
-        pack_documents(TEXTS, tokenizer, 1)
+        list(pack_documents(TEXTS, tokenizer, 1))

@@ -62,7 +62,7 @@ def test_special_tokens_that_real_people_typed_stay_text(real_data, documents):
 
 def test_a_book_is_packed_without_loss(documents):
     tokenizer = train_bpe(documents, 800)
-    rows = pack_documents(documents, tokenizer, 128)
+    rows = list(pack_documents(documents, tokenizer, 128))
     text = tokenizer.decode([token for row in rows for token in row])
     assert text.rstrip() in "<|endoftext|>".join([*documents, ""])
     assert text.count("<|endoftext|>") >= len(documents) - 1
