@@ -40,9 +40,10 @@ def serve(
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
 ) -> None:
     """Serve models to any OpenAI client."""
-    from instructgpt.serving import server
+    from instructgpt.web.listening import require_extra
 
-    server.require_extra()
+    require_extra()
+    from instructgpt.serving import server
     from instructgpt.serving.limits import Limits
 
     server.serve(

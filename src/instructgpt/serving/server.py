@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
-import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instructgpt.errors import ConfigError
+from instructgpt.web.listening import bind, is_loopback, require_extra, run, url_of
 
 if TYPE_CHECKING:
     from instructgpt.serving.host import Host
@@ -42,9 +39,11 @@ def serve(
     what cannot be loaded.
     """
     require_extra()
+    from instructgpt.serving.app import create_app
+
     listening = bind(address, port)
     keys = list(keys)
-    if not keys and not _is_loopback(address):
+    if not keys and not is_loopback(address):
         keys = [secrets.token_urlsafe(24)]
         _say(f"warning: open to the network at {address}; made up an API key: {keys[0]}")
     with listening:
@@ -57,10 +56,9 @@ def serve(
             device=device,
             dtype=dtype,
         )
-        shown = f"[{address}]" if ":" in address else address
-        url = f"http://{shown}:{listening.getsockname()[1]}"
+        url = url_of(address, listening)
         _say(f"serving {', '.join(host.models)} at {url}/v1, with a page to chat at {url}/")
-        run(host, listening, grace_seconds)
+        run(create_app(host), listening, grace_seconds)
 
 
 def load_host(
@@ -91,32 +89,6 @@ def load_host(
     return Host(models, reward=reward, feedback=log, keys=keys, limits=limits)
 
 
-def run(host: Host, listening: socket.socket, grace_seconds: int) -> None:
-    """Answer on a bound socket until SIGINT or SIGTERM."""
-    import uvicorn
-
-    from instructgpt.serving.app import create_app
-
-    config = uvicorn.Config(
-        create_app(host),
-        log_level="warning",
-        timeout_graceful_shutdown=grace_seconds,
-        lifespan="on",
-        server_header=False,
-    )
-    with suppress(KeyboardInterrupt):  # uvicorn passes it on after it has finished what ran
-        uvicorn.Server(config).run(sockets=[listening])
-
-
-def bind(address: str, port: int) -> socket.socket:
-    """A socket that listens there. Errors: ConfigError."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        return socket.create_server((address, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot listen at {address}:{port} ({error}); try --port") from error
-
-
 def read_keys(keys: Sequence[str], file: Path | None) -> list[str]:
     """The keys that were given, and those in a file of one key a line. Errors: ConfigError."""
     found = list(keys)
@@ -130,24 +102,6 @@ def read_keys(keys: Sequence[str], file: Path | None) -> list[str]:
     if any(not key.strip() for key in found):
         raise ConfigError("an API key is empty")
     return found
-
-
-def require_extra() -> None:
-    """Errors: ConfigError when FastAPI or uvicorn is not installed."""
-    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"serving needs {' and '.join(missing)}: pip install 'instructgpt[serve]'"
-        )
-
-
-def _is_loopback(address: str) -> bool:
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def _say(line: str) -> None:

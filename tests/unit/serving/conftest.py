@@ -24,8 +24,8 @@ from instructgpt.serving.host import Host
 from instructgpt.serving.limits import Limits
 from instructgpt.serving.rewards import RewardScorer
 from instructgpt.serving.served_model import ServedModel
-from instructgpt.serving.server import bind
 from instructgpt.text.tokenizer import train_bpe
+from instructgpt.web.listening import bind
 
 TEXTS = ["Hello there, what is a whale? A whale is a mammal.", "你好，世界。"]
 CONTEXT = 256

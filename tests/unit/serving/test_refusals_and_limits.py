@@ -15,7 +15,8 @@ from instructgpt.errors import ConfigError
 from instructgpt.serving.errors import ApiError
 from instructgpt.serving.limits import RateLimiter
 from instructgpt.serving.served_model import named_sources
-from instructgpt.serving.server import bind, read_keys
+from instructgpt.serving.server import read_keys
+from instructgpt.web.listening import bind
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello there"}]
 LONG = {"max_tokens": 200, "extra_body": {"ignore_eos": True}}
