@@ -87,6 +87,36 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float 
     return None if chance == 1.0 else (observed - chance) / (1 - chance)
 
 
+def fleiss_kappa(items: Sequence[Sequence[int]]) -> float | None:
+    """Fleiss' kappa: agreement beyond chance of the categories (numbers) that items were given.
+
+    Items may have different numbers of ratings; those with fewer than two say nothing. None when
+    there are no others, or all used one category. Source: Fleiss 1971.
+    """
+    return fleiss_kappa_of(fleiss_sums(items, sorted({c for item in items for c in item})))
+
+
+def fleiss_sums(items: Sequence[Sequence[int]], categories: Sequence[int]) -> Array:
+    """What `fleiss_kappa` needs to know of items: their number, the sum of their shares of pairs
+    of ratings that are alike, and how often each of `categories` was given. Sums of parts add up.
+    """
+    rated = [item for item in items if len(item) >= 2]
+    counts = np.array([[item.count(c) for c in categories] for item in rated], dtype=np.float64)
+    counts = counts.reshape(len(rated), len(categories))
+    n = counts.sum(axis=1)
+    alike = (counts * (counts - 1)).sum(axis=1) / (n * (n - 1))
+    return np.concatenate([[len(rated), alike.sum()], counts.sum(axis=0)])
+
+
+def fleiss_kappa_of(sums: Array) -> float | None:
+    """`fleiss_kappa` from `fleiss_sums`."""
+    given = sums[2:].sum()
+    if given == 0 or sums[2:].max() == given:
+        return None
+    chance = ((sums[2:] / given) ** 2).sum()
+    return float((sums[1] / sums[0] - chance) / (1 - chance))
+
+
 def krippendorff_alpha(ratings: Sequence[Sequence[float | None]]) -> float | None:
     """Krippendorff's alpha of ordinal ratings: one row per labeler, one column per item.
 
@@ -95,25 +125,31 @@ def krippendorff_alpha(ratings: Sequence[Sequence[float | None]]) -> float | Non
     Alpha-Reliability".
     """
     columns = [[r for r in column if r is not None] for column in zip(*ratings, strict=True)]
-    columns = [column for column in columns if len(column) >= 2]
     categories = sorted({rating for column in columns for rating in column})
-    if len(categories) < 2:
-        return None
-    coincidences = _coincidences(columns, categories)
+    return krippendorff_alpha_of(coincidences(columns, categories))
+
+
+def coincidences(items: Sequence[Sequence[float]], categories: Sequence[float]) -> Array:
+    """Pairs of values within items, each item weighing as many pairs as it has ratings; those with
+    fewer than two weigh nothing. Square over `categories`, which ascend. Sums of parts add up.
+    """
+    index = {category: i for i, category in enumerate(categories)}
+    matrix = np.zeros((len(categories), len(categories)))
+    for item in items:
+        if len(item) >= 2:
+            counts = np.bincount([index[r] for r in item], minlength=len(categories)).astype(float)
+            matrix += (np.outer(counts, counts) - np.diag(counts)) / (len(item) - 1)
+    return matrix
+
+
+def krippendorff_alpha_of(coincidences: Array) -> float | None:
+    """`krippendorff_alpha` from `coincidences`."""
     totals = coincidences.sum(axis=1)
+    if (totals > 0).sum() < 2:
+        return None
     distances = _ordinal_distances(totals)
     expected = (np.outer(totals, totals) - np.diag(totals)) / (totals.sum() - 1)
     return float(1 - (coincidences * distances).sum() / (expected * distances).sum())
-
-
-def _coincidences(columns: list[list[float]], categories: list[float]) -> Array:
-    """Pairs of values within items, each item weighing as many pairs as it has ratings."""
-    index = {category: i for i, category in enumerate(categories)}
-    matrix = np.zeros((len(categories), len(categories)))
-    for column in columns:
-        counts = np.bincount([index[r] for r in column], minlength=len(categories)).astype(float)
-        matrix += (np.outer(counts, counts) - np.diag(counts)) / (len(column) - 1)
-    return matrix
 
 
 def _ordinal_distances(totals: Array) -> Array:

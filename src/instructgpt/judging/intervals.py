@@ -7,7 +7,7 @@ intervals too short. Everything here resamples or sums by cluster (the prompt) i
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -87,6 +87,38 @@ def mean_interval(
     error = _ratio_error(totals, sizes, np.ones(len(totals)), value) * math.sqrt(correction)
     half = normal_quantile(confidence) * error
     return Interval(value, value - half, value + half, len(totals))
+
+
+def resampled_interval(
+    sums: Sequence[Array],
+    statistic: Callable[[Array], float | None],
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval | None:
+    """Percentile bootstrap (Efron 1979) over whole prompts, for kappa and alpha, whose errors have
+    no simple formula. `sums[i]` is what prompt i adds to the sums that `statistic` is made of.
+
+    None when the statistic of all is; resamples for which it is undefined are left out. One
+    prompt alone says nothing of the spread: the interval is then infinite.
+    """
+    if len(sums) == 0:
+        return None
+    parts = np.stack(sums)
+    value = statistic(parts.sum(axis=0))
+    if value is None:
+        return None
+    n = len(parts)
+    if n == 1:
+        return Interval(value, -math.inf, math.inf, 1)
+    rng = np.random.default_rng(seed)
+    times = (rng.multinomial(n, np.full(n, 1 / n)) for _ in range(resamples))
+    found = [statistic(np.tensordot(drawn, parts, axes=1)) for drawn in times]
+    estimates = [estimate for estimate in found if estimate is not None] or [value]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(estimates, [tail, 1 - tail])
+    return Interval(value, float(low), float(high), n)
 
 
 def normal_quantile(confidence: float) -> float:

@@ -8,6 +8,7 @@ import pytest
 
 from instructgpt.judging.agreement import (
     cohen_kappa,
+    fleiss_kappa,
     kendall_tau_b,
     krippendorff_alpha,
     pairwise_agreement,
@@ -87,6 +88,36 @@ def test_kappa_by_hand():
     assert cohen_kappa(["y", "y"], ["y", "y"]) is None
     with pytest.raises(ValueError, match="same items"):
         cohen_kappa(["y"], ["y", "n"])
+
+
+# Gwet 2014, "Handbook of Inter-Rater Reliability", also in the encyclopedia's article on Fleiss'
+# kappa: 14 raters put 10 subjects into 5 categories; rows count raters per category. Kappa 0.210.
+FLEISS = [
+    [0, 0, 0, 0, 14],
+    [0, 2, 6, 4, 2],
+    [0, 0, 3, 5, 6],
+    [0, 3, 9, 2, 0],
+    [2, 2, 8, 1, 1],
+    [7, 7, 0, 0, 0],
+    [3, 2, 6, 3, 0],
+    [2, 5, 3, 2, 2],
+    [6, 5, 2, 1, 0],
+    [0, 2, 2, 3, 7],
+]
+
+
+def test_fleiss_equals_the_published_example():
+    items = [[c for c, n in enumerate(counts) for _ in range(n)] for counts in FLEISS]
+    assert fleiss_kappa(items) == pytest.approx(0.210, abs=5e-4)
+    assert fleiss_kappa([*items, [3], []]) == pytest.approx(0.210, abs=5e-4)  # say nothing
+
+
+def test_fleiss_of_two_raters_by_hand():
+    """Items ab, aa, bb, ab: half alike; a and b given equally often, chance 1/2: kappa 0."""
+    assert fleiss_kappa([[0, 1], [0, 0], [1, 1], [1, 0]]) == pytest.approx(0.0)
+    assert fleiss_kappa([[1, 1], [2, 2]]) == pytest.approx(1.0)
+    assert fleiss_kappa([[1, 1], [1, 1]]) is None
+    assert fleiss_kappa([[1], []]) is None
 
 
 # Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", part D: four observers, 12 units.

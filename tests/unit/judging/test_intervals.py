@@ -12,6 +12,7 @@ from instructgpt.judging.intervals import (
     mean_interval,
     normal_quantile,
     proportion_interval,
+    resampled_interval,
     wilson_interval,
 )
 
@@ -154,3 +155,25 @@ def test_what_cannot_be_an_interval_is_refused():
         wilson_interval(5, 4)
     with pytest.raises(ValueError, match="confidence"):
         normal_quantile(1.0)
+
+
+def test_resampling_a_mean_covers_as_often_as_it_says():
+    """Of a plain mean the bootstrap gives about the normal interval, +-1.96 sd / sqrt(n)."""
+    rng = np.random.default_rng(5)
+    values = rng.normal(3.0, 2.0, 400)
+    sums = [np.array([value, 1.0]) for value in values]
+    found = resampled_interval(sums, lambda total: float(total[0] / total[1]))
+    assert found is not None
+    assert found.value == pytest.approx(values.mean())
+    half = 1.96 * values.std() / 20
+    assert found.low == pytest.approx(values.mean() - half, abs=0.03)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.03)
+    assert found == resampled_interval(sums, lambda total: float(total[0] / total[1]))
+
+
+def test_resampling_without_a_statistic_or_a_second_prompt():
+    one = [np.array([1.0])]
+    assert resampled_interval([], lambda total: 1.0) is None
+    assert resampled_interval(one, lambda total: None) is None
+    alone = resampled_interval(one, lambda total: float(total[0]))
+    assert alone == Interval(1.0, -math.inf, math.inf, 1)
