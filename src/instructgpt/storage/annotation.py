@@ -21,7 +21,7 @@ class Annotation:
     `ranks[i]` is completion i's rank, 1 = best, equal = tie. `ratings[i]` is 1 (worst) to 7, or
     None. A flag is True, False or None (not answered) about the whole task, or a list of K of
     them, one per completion. `seconds` is the time spent; `order` the order in which the
-    completions were shown.
+    completions were shown; `use_case` what the prompt asks for, as in the paper's table 1.
     """
 
     ranks: Sequence[int]
@@ -30,6 +30,7 @@ class Annotation:
     notes: str = ""
     seconds: float | None = None
     order: Sequence[int] | None = None
+    use_case: str | None = None
 
     def check(self, num_completions: int) -> None:
         """Errors: LabelError when a part does not fit a task of this many completions."""

@@ -35,7 +35,7 @@ def completion_row(completion: str | Mapping[str, Any]) -> tuple[str, str | None
 
 
 def annotation_row(annotation: Annotation) -> tuple[Any, ...]:
-    """(ranks, ratings, flags, notes, seconds, order) as stored."""
+    """(ranks, ratings, flags, notes, seconds, order, use case) as stored."""
     return (
         canonical_json(annotation.ranks),
         None if annotation.ratings is None else canonical_json(annotation.ratings),
@@ -43,14 +43,12 @@ def annotation_row(annotation: Annotation) -> tuple[Any, ...]:
         annotation.notes,
         None if annotation.seconds is None else float(annotation.seconds),
         None if annotation.order is None else canonical_json(annotation.order),
+        annotation.use_case,
     )
 
 
 def ranking_row(row: sqlite3.Row, completions: list[sqlite3.Row]) -> dict[str, Any]:
     """The JSON form of a ranking, from an annotation joined with its task and labeler."""
-    prompt = json.loads(row["prompt_json"])
-    if "meta" in prompt:
-        prompt["prompt_meta"] = prompt.pop("meta")
     meta = {
         "task": row["task_id"],
         "revision": row["revision"],
@@ -59,6 +57,7 @@ def ranking_row(row: sqlite3.Row, completions: list[sqlite3.Row]) -> dict[str, A
         "sampling": [json.loads(completion["sampling_json"]) for completion in completions],
         "ratings": _loads(row["ratings_json"]),
         "flags": json.loads(row["flags_json"]),
+        "use_case": row["use_case"],
         "notes": row["notes"],
         "seconds": row["seconds"],
         "order": _loads(row["order_json"]),
@@ -66,12 +65,36 @@ def ranking_row(row: sqlite3.Row, completions: list[sqlite3.Row]) -> dict[str, A
         "task_meta": json.loads(row["task_meta_json"]),
     }
     return {
-        **prompt,
+        **_prompt(row["prompt_json"]),
         "completions": [completion["text"] for completion in completions],
         "ranks": dense_ranks(json.loads(row["ranks_json"])),
         "labeler": row["labeler"],
         "meta": meta,
     }
+
+
+def demonstration_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON form of a demonstration, from a row joined with its task, labeler and score."""
+    meta = {name: row[name] for name in ("revision", "notes", "seconds", "created_at")}
+    score = _loads(row["score_json"])
+    return {
+        **_prompt(row["prompt_json"]),
+        "completion": row["text"],
+        "labeler": row["labeler"],
+        "meta": {
+            "task": row["task_id"],
+            **meta,
+            "score": None if score is None else score["score"],
+            "task_meta": json.loads(row["task_meta_json"]),
+        },
+    }
+
+
+def _prompt(text: str) -> dict[str, Any]:
+    prompt: dict[str, Any] = json.loads(text)
+    if "meta" in prompt:
+        prompt["prompt_meta"] = prompt.pop("meta")
+    return prompt
 
 
 def _loads(text: str | None) -> Any:

@@ -7,6 +7,7 @@ sending it again after a broken connection or a kill changes nothing.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from instructgpt import __version__
 from instructgpt.errors import LabelError
 from instructgpt.storage.annotation import MAX_COMPLETIONS, MIN_COMPLETIONS, Annotation
 from instructgpt.storage.environment import utc_now
@@ -36,6 +38,7 @@ _LAST_WORDS = """
         SELECT max(revision) FROM annotations
         WHERE task_id = a.task_id AND labeler_id = a.labeler_id
     )
+    AND t.screening = coalesce(:screening, t.screening) AND t.id = coalesce(:task, t.id)
     ORDER BY a.task_id, a.labeler_id"""
 
 
@@ -73,6 +76,11 @@ class LabelStore:
     ) -> None:
         self.close()
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For the other tables of the file; use it inside `transaction`."""
+        return self._connection
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside is stored together or not at all; for thousands of labels at once."""
@@ -105,17 +113,26 @@ class LabelStore:
             )
             return self._labeler_id(name)
 
+    def now(self) -> str:
+        """The time, as every table writes it."""
+        return self._clock()
+
     def add_task(
         self,
         prompt: Mapping[str, Any],
         completions: Sequence[str | Mapping[str, Any]],
         meta: Mapping[str, Any] | None = None,
+        *,
+        wanted: int = 1,
+        gold: Mapping[str, Any] | None = None,
     ) -> int:
         """The id of the task to rank these 2 to 9 completions; the same task is stored once.
 
         `prompt` is a prompt's JSON form (`data.records.Prompt`); a completion is its text or
         `{"text", "model": fingerprint, "sampling": {...}}`. Tasks are the same when messages,
-        texts and models are. Errors: LabelError.
+        texts and models are; then the larger `wanted`, how many labelers should rank it, counts.
+        With `gold`, the ranks and flags that are expected, it belongs to the screening test.
+        Errors: LabelError.
         """
         rows = [completion_row(completion) for completion in completions]
         if not MIN_COMPLETIONS <= len(rows) <= MAX_COMPLETIONS:
@@ -123,15 +140,26 @@ class LabelStore:
                 f"a task has {MIN_COMPLETIONS} to {MAX_COMPLETIONS} completions, not {len(rows)}"
             )
         key = prompt_key(prompt)
+        if gold is not None:
+            Annotation(gold["ranks"], flags=gold.get("flags", {})).check(len(rows))
         content_key = fingerprint_json([key, [[text, model] for text, model, _ in rows]])
-        with self.transaction():
-            found = self._connection.execute(
-                "SELECT id FROM tasks WHERE content_key = ?", (content_key,)
-            ).fetchone()
-            if found is not None:
-                return int(found["id"])
-            values = (canonical_json(prompt), key, content_key, canonical_json(meta or {}))
-            return self._insert_task(values, rows)
+        answers = None if gold is None else canonical_json(gold)
+        task = (canonical_json(prompt), key, content_key, canonical_json(meta or {}))
+        return self._insert_task((*task, "rank", wanted, gold is not None, answers), rows)
+
+    def add_demonstration_task(
+        self,
+        prompt: Mapping[str, Any],
+        meta: Mapping[str, Any] | None = None,
+        *,
+        wanted: int = 1,
+        screening: bool = False,
+    ) -> int:
+        """The id of the task to write an answer to this prompt; the same prompt is stored once."""
+        key = prompt_key(prompt)
+        content_key = fingerprint_json([key, "demonstrate"])
+        task = (canonical_json(prompt), key, content_key, canonical_json(meta or {}))
+        return self._insert_task((*task, "demonstrate", wanted, screening, None), [])
 
     def submit(
         self,
@@ -145,6 +173,7 @@ class LabelStore:
         notes: str = "",
         seconds: float | None = None,
         order: Sequence[int] | None = None,
+        use_case: str | None = None,
     ) -> int:
         """Record one `Annotation` (which explains the fields); its id.
 
@@ -153,7 +182,7 @@ class LabelStore:
         ranks or ratings that do not fit the task, an unknown task or labeler, or a `client_uuid`
         that was used for something else.
         """
-        annotation = Annotation(ranks, ratings, flags or {}, notes, seconds, order)
+        annotation = Annotation(ranks, ratings, flags or {}, notes, seconds, order, use_case)
         with self.transaction():
             labeler_id = self._labeler_id(labeler)
             annotation.check(self._num_completions(task_id))
@@ -165,17 +194,20 @@ class LabelStore:
                 return int(earlier[0])
             return self._insert_annotation(client_uuid, content)
 
-    def rankings(self) -> Iterator[dict[str, Any]]:
+    def rankings(
+        self, *, screening: bool | None = None, task: int | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Every labeler's last word on every task, by task and then labeler, in order of arrival.
 
+        Of the screening test only, or without it; of one task only; or all.
         A ranking's JSON form (`data.records.Ranking`), ranks without gaps; its `meta` holds
-        task, revision, labeler_kind, models, sampling, ratings, flags, notes, seconds, order (as
-        shown), created_at and the task's own meta as `task_meta`. A snapshot: what is submitted
-        meanwhile is not in it.
+        task, revision, labeler_kind, models, sampling, ratings, flags, use_case, notes, seconds,
+        order (as shown), created_at and the task's own meta as `task_meta`. A snapshot: what is
+        submitted meanwhile is not in it.
         """
         with sqlite_errors(self.path), closing(connect(self.path)) as reader:
             reader.execute("BEGIN")
-            for row in reader.execute(_LAST_WORDS):
+            for row in reader.execute(_LAST_WORDS, {"screening": screening, "task": task}):
                 completions = reader.execute(
                     "SELECT text, model, sampling_json FROM completions WHERE task_id = ? "
                     "ORDER BY position",
@@ -195,17 +227,40 @@ class LabelStore:
             ).fetchone()
             return dict(row)
 
-    def _insert_task(self, values: tuple[str, ...], rows: list[tuple[Any, ...]]) -> int:
-        task_id = self._connection.execute(
-            "INSERT INTO tasks (prompt_json, prompt_key, content_key, meta_json, created_at) "
-            "VALUES (?, ?, ?, ?, ?)",
-            (*values, self._clock()),
-        ).lastrowid
-        assert task_id is not None
-        self._connection.executemany(
-            "INSERT INTO completions (task_id, position, text, model, sampling_json) "
-            "VALUES (?, ?, ?, ?, ?)",
-            [(task_id, position, *row) for position, row in enumerate(rows)],
+    def _insert_task(self, task: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> int:
+        with self.transaction():
+            found = self._connection.execute(
+                "SELECT id FROM tasks WHERE content_key = ?", (task[2],)
+            ).fetchone()
+            if found is not None:
+                return self._wanted_again(int(found["id"]), task)
+            task_id = self._connection.execute(
+                "INSERT INTO tasks (prompt_json, prompt_key, content_key, meta_json, kind, wanted, "
+                "screening, gold_json, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*task, self._clock()),
+            ).lastrowid
+            assert task_id is not None
+            self._connection.executemany(
+                "INSERT INTO completions (task_id, position, text, model, sampling_json) "
+                "VALUES (?, ?, ?, ?, ?)",
+                [(task_id, position, *row) for position, row in enumerate(rows)],
+            )
+            return task_id
+
+    def _wanted_again(self, task_id: int, task: tuple[Any, ...]) -> int:
+        """The same task, which is stored once: more labelers may be wanted, or other gold."""
+        wanted, screening, gold = task[-3:]
+        (was_screening,) = self._connection.execute(
+            "SELECT screening FROM tasks WHERE id = ?", (task_id,)
+        ).fetchone()
+        if bool(was_screening) != screening:
+            raise LabelError(
+                f"task {task_id} is the same, and it is {'' if was_screening else 'not '}part of "
+                "the screening test; it cannot be both"
+            )
+        self._connection.execute(
+            "UPDATE tasks SET wanted = max(wanted, ?), gold_json = ? WHERE id = ?",
+            (wanted, gold, task_id),
         )
         return task_id
 
@@ -217,10 +272,10 @@ class LabelStore:
             (task_id, labeler_id),
         ).fetchone()
         annotation_id = self._connection.execute(
-            "INSERT INTO annotations (client_uuid, revision, created_at, task_id, labeler_id, "
-            "ranks_json, ratings_json, flags_json, notes, seconds, order_json) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (client_uuid, last + 1, self._clock(), *content),
+            "INSERT INTO annotations (client_uuid, revision, created_at, program, task_id, "
+            "labeler_id, ranks_json, ratings_json, flags_json, notes, seconds, order_json, "
+            "use_case) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (client_uuid, last + 1, self._clock(), __version__, *content),
         ).lastrowid
         assert annotation_id is not None
         return annotation_id
@@ -229,7 +284,7 @@ class LabelStore:
         """(annotation id, *content) of what was submitted under this id before."""
         row = self._connection.execute(
             "SELECT id, task_id, labeler_id, ranks_json, ratings_json, flags_json, notes, seconds, "
-            "order_json FROM annotations WHERE client_uuid = ?",
+            "order_json, use_case FROM annotations WHERE client_uuid = ?",
             (client_uuid,),
         ).fetchone()
         return None if row is None else tuple(row)

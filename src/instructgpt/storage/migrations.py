@@ -93,7 +93,77 @@ def m001_rankings(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (m001_rankings,)
+def m002_desk(connection: sqlite3.Connection) -> None:
+    """What people need to label on a page: sign-in, assignments, drafts, demonstrations, events.
+
+    A task of kind "demonstrate" has no completions. `wanted` is how many labelers should see it;
+    `screening` tasks are seen by everyone first, and `gold_json` holds the answers expected there.
+    `program` is the version of the program that recorded a row.
+    """
+    for statement in (
+        "ALTER TABLE annotations ADD COLUMN use_case TEXT",
+        "ALTER TABLE annotations ADD COLUMN program TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE tasks ADD COLUMN kind TEXT NOT NULL DEFAULT 'rank'",
+        "ALTER TABLE tasks ADD COLUMN wanted INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE tasks ADD COLUMN screening INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN gold_json TEXT",
+        """CREATE TABLE access (
+            labeler_id INTEGER PRIMARY KEY REFERENCES labelers (id),
+            role TEXT NOT NULL,
+            token_hash TEXT NOT NULL UNIQUE,
+            created_at TEXT NOT NULL
+        )""",
+        """CREATE TABLE sessions (
+            token_hash TEXT PRIMARY KEY,
+            labeler_id INTEGER NOT NULL REFERENCES labelers (id),
+            created_at TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE assignments (
+            id INTEGER PRIMARY KEY,
+            task_id INTEGER NOT NULL REFERENCES tasks (id),
+            labeler_id INTEGER NOT NULL REFERENCES labelers (id),
+            state TEXT NOT NULL,
+            order_json TEXT NOT NULL,
+            touched_at TEXT NOT NULL,
+            UNIQUE (task_id, labeler_id)
+        )""",
+        "CREATE INDEX assignments_by_labeler ON assignments (labeler_id, state)",
+        """CREATE TABLE drafts (
+            assignment_id INTEGER PRIMARY KEY REFERENCES assignments (id),
+            version INTEGER NOT NULL,
+            draft_json TEXT NOT NULL,
+            saved_at TEXT NOT NULL
+        )""",
+        """CREATE TABLE demonstrations (
+            id INTEGER PRIMARY KEY,
+            task_id INTEGER NOT NULL REFERENCES tasks (id),
+            labeler_id INTEGER NOT NULL REFERENCES labelers (id),
+            client_uuid TEXT NOT NULL UNIQUE,
+            revision INTEGER NOT NULL,
+            text TEXT NOT NULL,
+            notes TEXT NOT NULL,
+            seconds REAL,
+            program TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            UNIQUE (task_id, labeler_id, revision)
+        )""",
+        """CREATE TABLE events (
+            id INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            labeler_id INTEGER REFERENCES labelers (id),
+            task_id INTEGER REFERENCES tasks (id),
+            detail_json TEXT NOT NULL,
+            program TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        )""",
+        *_append_only("demonstrations"),
+        *_append_only("events"),
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (m001_rankings, m002_desk)
 
 
 def _append_only(table: str) -> list[str]:
