@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from instructgpt.cli import data
+from instructgpt.cli import data, label
 from instructgpt.errors import ConfigError
 from instructgpt.pipeline.stages import STAGES, Stage
 
@@ -22,10 +22,12 @@ _SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register one verb per kind of stage; `data` has verbs below it."""
+    """Register one verb per kind of stage; `data` and `label` have verbs below them."""
+    groups = {"data": data, "label": label}
     for stage in STAGES.values():
-        if stage.stem == "data":
-            data.add_to(app, stage.purpose, PANEL, register=partial(add_stage, stage=stage))
+        if stage.stem in groups:
+            register = partial(add_stage, stage=stage)
+            groups[stage.stem].add_to(app, stage.purpose, PANEL, register=register)
         else:
             add_stage(app, stage.stem.replace("_", "-"), stage)
 
