@@ -33,6 +33,12 @@ DATA_VERBS = {
     "inspect": {"--model", "--kind", "--columns", "--examples", "--format", "--chat-template"},
     "convert": {"--to", "--out", "--columns", "--format", "--on-problem"},
 }
+LABEL_VERBS = {
+    "import": {"--store", "--kind", "--overlap", "--seed"},
+    "invite": {"--store", "--lead", "--url"},
+    "serve": {"--store", "--host", "--port", "--ratings", "--no-ratings"},
+    "export": {"--store", "--out", "--heldout", "--seed"},
+}
 TALK = {
     "chat": {"--system", "--max-new-tokens", "--temperature", "--top-p", "--seed", "--device"},
     "doctor": {"--json"},
@@ -111,6 +117,9 @@ def test_commands_have_known_verbs_and_settings(docs, tmp_path):
         elif verb == "data" and arguments[0] in DATA_VERBS:
             options = {a for a in arguments if a.startswith("--")}
             assert options <= DATA_VERBS[arguments[0]], page
+        elif verb == "label" and arguments[0] in LABEL_VERBS:
+            options = {a for a in arguments if a.startswith("--")}
+            assert options <= LABEL_VERBS[arguments[0]], page
         elif stem in STAGES:
             flags = [f for f in split_flags(arguments) if f.written not in OWN_FLAGS]
             flag_settings(STAGES[stem].config_class(), flags)
