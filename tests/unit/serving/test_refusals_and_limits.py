@@ -234,8 +234,9 @@ def test_a_failed_engine_is_a_503_and_not_a_silence(start, monkeypatch) -> None:
         stream = running.client().chat.completions.create(model="tiny", messages=HELLO, stream=True)
         with pytest.raises(openai.APIError, match="not available"):
             list(stream)
-        with pytest.raises(urllib.error.HTTPError, match="503"):
+        with pytest.raises(urllib.error.HTTPError, match="503") as unhealthy:
             urllib.request.urlopen(f"{running.url}/health")
+        unhealthy.value.close()  # an error that keeps its connection
         assert running.sequences() == 0
 
 
