@@ -53,7 +53,8 @@ def test_tables_name_the_same_things(docs):
 def test_chinese_pages_are_chinese(docs):
     for page in docs.english:
         chinese = docs.page(docs.chinese_name(page))
-        sentences = re.sub(r"^\|.*\n", "", chinese.prose, flags=re.MULTILINE)  # no tables of numbers
+        # Tables of numbers are in no language.
+        sentences = re.sub(r"^\|.*\n", "", chinese.prose, flags=re.MULTILINE)
         assert len(HAN.findall(sentences)) > 0.1 * len(sentences), chinese.name
         for _, title in chinese.headings:
             words = re.sub(r"`[^`]*`", "", title)
