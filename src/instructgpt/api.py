@@ -20,6 +20,7 @@ from instructgpt import __version__
 from instructgpt.api_adapter import AdapterSettings, adapter_config, learning_rate, wearing
 from instructgpt.api_alignment import Alignment, Judge, Method, ScoreJudge
 from instructgpt.api_results import AlignResult, EvaluateResult, FitResult
+from instructgpt.config.adapter import AdapterConfig
 from instructgpt.config.load import build
 from instructgpt.config.pretrain import ModelShape
 from instructgpt.config.sft import SFTConfig
@@ -35,11 +36,13 @@ from instructgpt.judging.intervals import proportion_interval
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.create import create_causal_lm
 from instructgpt.models.export import export_model
+from instructgpt.models.soft_prompt_files import save_soft_prompts
+from instructgpt.models.soft_prompts import SoftPrompts
 from instructgpt.progress import progress
 from instructgpt.rollout.types import SamplingParams
 from instructgpt.serving.session import Session
 from instructgpt.text.tokenizer import train_bpe
-from instructgpt.training.examples import tokenize_demonstrations
+from instructgpt.training.examples import task_of, tokenize_demonstrations
 from instructgpt.training.sft import SFTTrainer
 
 # Fewer steps than this do not teach a handful of rows; many rows get their passes anyway.
@@ -52,9 +55,10 @@ _LEARNED = 0.01
 class InstructGPT:
     """A causal language model that learns instructions and answers them."""
 
-    def __init__(self, lm: CausalLM, source: str) -> None:
+    def __init__(self, lm: CausalLM, source: str, *, as_saved: bool = True) -> None:
         self.lm = lm
         self.source = source
+        self._as_saved = as_saved
         self.session = Session(lm)
         self._history: list[dict[str, Any]] = []
 
@@ -85,7 +89,7 @@ class InstructGPT:
         shape = {"layers": layers, "width": width, "heads": heads, "context": context}
         tokenizer = train_bpe(texts, vocab_size)
         model = create_causal_lm(build(ModelShape, Settings(shape)), tokenizer, seed)
-        return cls(CausalLM(model.eval(), tokenizer), "created from nothing")
+        return cls(CausalLM(model.eval(), tokenizer), "created from nothing", as_saved=False)
 
     def fit(
         self,
@@ -102,30 +106,27 @@ class InstructGPT:
         Defaults are safe at any size: the learning rate falls with the model's width (1e-4 at
         GPT-2's 768), and a few rows get enough passes to be learned, ending early once they are.
         `adapter` "lora", or its settings, trains a low-rank update beside frozen weights, at ten
-        times that rate; it is then added into them. Errors: DataError for no rows, a broken row, or
-        rows that do not fit the model's context; ConfigError for an adapter that cannot be.
+        times that rate; it is then added into them. {"type": "soft_prompt"} trains embeddings
+        before every conversation, one for all or, with `tasks`, one for each task that the rows
+        name; the model stays as it is. Errors: DataError for no rows, a broken row, or rows that
+        do not fit the model's context; ConfigError for an adapter that cannot be.
         """
         wanted = adapter_config(adapter)
+        self._refuse_soft_prompts("fit")
+        if wanted.type == "soft_prompt" and not self._as_saved:
+            raise ConfigError(
+                "soft prompts belong to a model on disk, and this one has changed since it was "
+                "loaded: save it, and load what was saved"
+            )
         records = _demonstrations(demonstrations)
-        sequences = list(
-            tokenize_demonstrations(records, self.session.renderer, "assistant", self.lm.context)
-        )
-        batch_size = min(batch_size, max(1, len(sequences)))
-        if epochs is None:
-            steps_per_epoch = max(1, len(sequences)) / batch_size
-            epochs = max(_MIN_EPOCHS, math.ceil(_MIN_STEPS / steps_per_epoch))
-        config = SFTConfig(
-            model=self.source,
-            demonstrations="given to fit()",
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-            adapter=wanted,
-            optim=OptimConfig(lr=lr or learning_rate(self.lm, 1.0, wanted), warmup_steps=5),
-        )
         with wearing(self.lm, wanted, self.source, seed):
+            self.session = Session(self.lm)
+            renderer = self.session.renderer
+            sequences = list(
+                tokenize_demonstrations(records, renderer, "assistant", self.lm.context)
+            )
             trainer = SFTTrainer(
-                config,
+                self._sft_config(len(sequences), epochs, lr, batch_size, wanted, seed),
                 self.lm,
                 train=sequences,
                 valid=[],
@@ -137,6 +138,28 @@ class InstructGPT:
             result = _train(trainer)
         self._remember("sft", seed, {"rows": len(sequences), "loss": result.loss})
         return result
+
+    def _sft_config(
+        self,
+        rows: int,
+        epochs: int | None,
+        lr: float | None,
+        batch_size: int,
+        adapter: AdapterConfig,
+        seed: int,
+    ) -> SFTConfig:
+        batch_size = min(batch_size, max(1, rows))
+        if epochs is None:
+            epochs = max(_MIN_EPOCHS, math.ceil(_MIN_STEPS / (max(1, rows) / batch_size)))
+        return SFTConfig(
+            model=self.source,
+            demonstrations="given to fit()",
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            adapter=adapter,
+            optim=OptimConfig(lr=lr or learning_rate(self.lm, 1.0, adapter), warmup_steps=5),
+        )
 
     def align(
         self,
@@ -164,6 +187,7 @@ class InstructGPT:
         `directory` keeps the run directories, and a call that was interrupted goes on there.
         Errors: ConfigError, DataError; RunDirError when `directory` holds runs of another call.
         """
+        self._refuse_soft_prompts("align")
         work = Alignment(
             self,
             method,
@@ -223,38 +247,54 @@ class InstructGPT:
 
     def _greedy(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[str]:
         renderer = self.session.renderer
-        ids = [list(renderer.prompt_ids(prompt.messages)) for prompt in prompts]
+        ids = [renderer.prompt_ids(prompt.messages, task_of(prompt)) for prompt in prompts]
         params = SamplingParams(max_new_tokens=max_new_tokens, temperature=0.0)
         found = self.session.engine.generate(ids, params)
         return [renderer.decode(group[0].completion_ids) for group in found]
 
-    def ask(self, question: str, *, max_new_tokens: int = 256, temperature: float = 0.0) -> str:
-        """The whole answer to one question; greedy unless `temperature` > 0."""
-        return self.chat([{"role": "user", "content": question}], max_new_tokens, temperature)
+    def ask(
+        self,
+        question: str,
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        task: str | None = None,
+    ) -> str:
+        """The whole answer to one question; greedy unless `temperature` > 0.
+
+        `task` chooses among soft prompts. Errors: DataError for one that the model does not have.
+        """
+        turns = [{"role": "user", "content": question}]
+        return self.chat(turns, max_new_tokens, temperature, task)
 
     def chat(
         self,
         messages: Sequence[Message | Mapping[str, str]],
         max_new_tokens: int = 256,
         temperature: float = 0.0,
+        task: str | None = None,
     ) -> str:
         """The assistant's next turn of a conversation."""
-        return "".join(self.stream(messages, max_new_tokens, temperature))
+        return "".join(self.stream(messages, max_new_tokens, temperature, task))
 
     def stream(
         self,
         messages: Sequence[Message | Mapping[str, str]],
         max_new_tokens: int = 256,
         temperature: float = 0.0,
+        task: str | None = None,
     ) -> Iterator[str]:
         """The assistant's next turn, piece by piece."""
         turns = [m if isinstance(m, Message) else Message.from_dict(dict(m)) for m in messages]
         yield from self.session.stream(
-            turns, max_new_tokens=max_new_tokens, temperature=temperature
+            turns, max_new_tokens=max_new_tokens, temperature=temperature, task=task
         )
 
     def save(self, directory: str | Path) -> None:
-        """Write a plain Hugging Face directory that any tool loads."""
+        """Write a plain Hugging Face directory that any tool loads.
+
+        Of a model with soft prompts those are written, for peft; `load` finds the model under them.
+        """
         facts = {
             "name": Path(directory).name,
             "stage": self._history[-1]["stage"] if self._history else "model",
@@ -263,9 +303,19 @@ class InstructGPT:
             "parents": {"model": self.source},
             "summary": {f"{i}. {one['stage']}": one for i, one in enumerate(self._history, 1)},
         }
-        export_model(self.lm.model, self.lm.tokenizer, Path(directory), facts)
+        if isinstance(self.lm.adapter, SoftPrompts):
+            save_soft_prompts(self.lm, Path(directory), facts)
+        else:
+            export_model(self.lm.model, self.lm.tokenizer, Path(directory), facts)
+
+    def _refuse_soft_prompts(self, call: str) -> None:
+        if isinstance(self.lm.adapter, SoftPrompts):
+            raise ConfigError(
+                f"{call}: this model has soft prompts, which are trained once; load '{self.source}'"
+            )
 
     def _remember(self, stage: str, seed: int, summary: Mapping[str, Any]) -> None:
+        self._as_saved = False
         self._history.append({"stage": stage, "seed": seed, **summary})
 
 

@@ -40,7 +40,15 @@ LABEL_VERBS = {
     "export": {"--store", "--out", "--heldout", "--seed"},
 }
 TALK = {
-    "chat": {"--system", "--max-new-tokens", "--temperature", "--top-p", "--seed", "--device"},
+    "chat": {
+        "--system",
+        "--max-new-tokens",
+        "--temperature",
+        "--top-p",
+        "--seed",
+        "--device",
+        "--task",
+    },
     "doctor": {"--json"},
     "export": {"--out", "--dtype", "--format", "--converter"},
     "push": {"--private"},

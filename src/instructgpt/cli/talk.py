@@ -13,6 +13,7 @@ MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
 TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")]
 Seed = Annotated[int, typer.Option(help="Seed of sampling.")]
+Task = Annotated[str | None, typer.Option(help="Which of the model's soft prompts.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 
@@ -30,6 +31,7 @@ def chat(
     top_p: TopP = 1.0,
     seed: Seed = 0,
     device: Device = "auto",
+    task: Task = None,
 ) -> None:
     """Talk to a model in the terminal."""
     from instructgpt.serving import terminal
@@ -42,6 +44,7 @@ def chat(
         top_p=top_p,
         seed=seed,
         device=device,
+        task=task,
     )
 
 
@@ -56,6 +59,7 @@ def generate(
     top_p: TopP = 1.0,
     seed: Seed = 0,
     device: Device = "auto",
+    task: Task = None,
 ) -> None:
     """Answer one prompt."""
     from instructgpt.serving import terminal
@@ -69,4 +73,5 @@ def generate(
         top_p=top_p,
         seed=seed,
         device=device,
+        task=task,
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from instructgpt.config.adapter import AdapterConfig, check_adapter
+from instructgpt.config.adapter import AdapterConfig, check_adapter, refuse_soft_prompt
 from instructgpt.config.shared import OptimConfig, TrainConfig
 
 
@@ -42,5 +42,6 @@ class DPOConfig(TrainConfig):
     def _check(self) -> DPOConfig:
         if self.loss == "ipo" and self.label_smoothing:
             raise ValueError("label_smoothing applies to loss sigmoid only; ipo has none")
+        refuse_soft_prompt(self.adapter)
         check_adapter(self.adapter, self.optim)
         return self

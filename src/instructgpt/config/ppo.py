@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from instructgpt.config.adapter import AdapterConfig, check_adapter
+from instructgpt.config.adapter import AdapterConfig, check_adapter, refuse_soft_prompt
 from instructgpt.config.base import Config
 from instructgpt.config.shared import OptimConfig, SamplingConfig, TrainConfig
 
@@ -107,6 +107,7 @@ class PPOConfig(TrainConfig):
             raise ValueError("sampling.temperature 0 never explores; PPO needs > 0 (paper: 1)")
         if self.optim.warmup_steps or self.critic_optim.warmup_steps:
             raise ValueError("set warmup_iterations instead of warmup_steps for PPO")
+        refuse_soft_prompt(self.adapter)
         check_adapter(self.adapter, self.optim, self.critic_optim)
         if self.adapter.dropout > 0:
             raise ValueError("adapter.dropout > 0: PPO needs a deterministic policy; set it to 0")

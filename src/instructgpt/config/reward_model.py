@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from instructgpt.config.adapter import AdapterConfig, check_adapter
+from instructgpt.config.adapter import AdapterConfig, check_adapter, refuse_soft_prompt
 from instructgpt.config.shared import OptimConfig, TrainConfig
 
 
@@ -42,5 +42,6 @@ class RewardModelConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _check(self) -> RewardModelConfig:
+        refuse_soft_prompt(self.adapter)
         check_adapter(self.adapter, self.optim)
         return self

@@ -46,7 +46,7 @@ class SFTConfig(TrainConfig):
     sampling: SamplingConfig = SamplingConfig()
     """How those prompts are answered."""
     adapter: AdapterConfig = AdapterConfig()
-    """LoRA instead of training every weight."""
+    """LoRA or a soft prompt instead of training every weight."""
     optim: OptimConfig = OptimConfig(lr=9.65e-6)
     """Paper C.1 for 1.3B and 6B: 9.65e-6, cosine to 10 %, no warmup."""
 
@@ -60,5 +60,8 @@ class SFTConfig(TrainConfig):
             raise ValueError("select = reward_score needs prompts_valid or demonstrations_valid")
         if (self.pretraining_fraction > 0) != (self.pretraining_documents is not None):
             raise ValueError("pretraining_fraction and pretraining_documents go together")
+        if self.adapter.type == "soft_prompt" and self.pretraining_documents:
+            raise ValueError("documents have no soft prompt before them: leave "
+                             "pretraining_documents out, or set adapter.type = lora")  # fmt: skip
         check_adapter(self.adapter, self.optim)
         return self

@@ -21,14 +21,16 @@ from instructgpt.evaluation.conditions import (
 from instructgpt.evaluation.curves import best_of_n_curve
 from instructgpt.evaluation.gold import GoldJudge
 from instructgpt.models.causal_lm import CausalLM
-from instructgpt.models.load import freeze, load_causal_lm, load_reward_model
+from instructgpt.models.load import freeze, load_reward_model
 from instructgpt.models.scalar_model import ScalarModel
+from instructgpt.models.soft_prompt_files import load_answering_lm
+from instructgpt.models.soft_prompts import SoftPrompts
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import Rollout
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.best_of_n import BestOfN, Candidates
 from instructgpt.training.completion_scorer import CompletionScorer
-from instructgpt.training.examples import tokenize_prompts
+from instructgpt.training.examples import task_of, tokenize_prompts
 from instructgpt.training.language_modeling import document_rows, mean_nll
 from instructgpt.training.rollouts import longest_prompt
 from instructgpt.training.runner import PhaseClock
@@ -68,7 +70,7 @@ class Answering:
         self.world = world
         self.budget = config.hardware.tokens_per_microbatch
         self.reference = self._load(str(config.models[config.reference]))
-        renderer = ChatRenderer(self.reference.tokenizer)
+        renderer = self.reference.renderer()
         self.prompts, _ = tokenize_prompts(prompts, renderer, self._longest_prompt(self.reference))
         self.reward_model = self._load_reward_model(config.reward_model)
         self.judge_reward_model = self._load_reward_model(config.judge_reward_model)
@@ -98,7 +100,7 @@ class Answering:
         conditions = model_conditions(temperature)
         if name == self.config.reference:
             conditions += control_conditions(temperature, self.config.control_temperatures)
-        renderer = ChatRenderer(lm.tokenizer)
+        renderer = lm.renderer()
         prompt_ids = self._tokenize(name, lm, renderer)
         engine = Engine(
             lm.model,
@@ -206,7 +208,7 @@ class Answering:
 
     def _tokenize(self, name: str, lm: CausalLM, renderer: ChatRenderer) -> list[list[int]]:
         """Every prompt for this model; one that does not fit would change what is compared."""
-        rendered = [list(renderer.prompt_ids(p.messages)) for p in self.prompts]
+        rendered = [list(renderer.prompt_ids(p.messages, task_of(p))) for p in self.prompts]
         longest, limit = max(map(len, rendered)), self._longest_prompt(lm)
         if longest > limit:
             raise EngineError(
@@ -220,7 +222,7 @@ class Answering:
 
     def _load(self, source: str) -> CausalLM:
         hardware = self.config.hardware
-        lm = load_causal_lm(
+        lm = load_answering_lm(
             source,
             device=hardware.device,
             dtype=hardware.dtype,
@@ -243,4 +245,7 @@ def _num_tokens(rollouts: Sequence[Rollout]) -> int:
 
 
 def _same_vocabulary(a: CausalLM, b: CausalLM) -> bool:
-    return a is b or a.tokenizer.get_vocab() == b.tokenizer.get_vocab()
+    if a is b:
+        return True
+    soft = any(isinstance(lm.adapter, SoftPrompts) for lm in (a, b))  # the other lacks their tokens
+    return not soft and a.tokenizer.get_vocab() == b.tokenizer.get_vocab()

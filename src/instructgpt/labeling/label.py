@@ -19,12 +19,11 @@ from instructgpt.judging.protocol import RatingJudge
 from instructgpt.microworld.gold import Gold
 from instructgpt.microworld.labelers import hire_labelers, other_labeler
 from instructgpt.microworld.world import World
-from instructgpt.models.load import load_causal_lm
+from instructgpt.models.soft_prompt_files import load_answering_lm
 from instructgpt.progress import progress
 from instructgpt.rollout.engine import Engine
 from instructgpt.storage.label_store import LabelStore
 from instructgpt.storage.run_dir import RunDir
-from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.examples import tokenize_prompts
 from instructgpt.training.rollouts import longest_prompt, sampling_params
 
@@ -81,8 +80,8 @@ def _sample(config: LabelConfig) -> list[Task]:
     texts: list[list[str]] = [[] for _ in records]
     authors: list[list[str]] = [[] for _ in records]
     for number, source in enumerate(config.models):
-        lm = load_causal_lm(source, device=config.hardware.device, dtype=config.hardware.dtype)
-        renderer = ChatRenderer(lm.tokenizer)
+        lm = load_answering_lm(source, device=config.hardware.device, dtype=config.hardware.dtype)
+        renderer = lm.renderer()
         prompts, prompt_ids = tokenize_prompts(
             records, renderer, longest_prompt(lm.context, config.sampling)
         )

@@ -15,7 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from instructgpt.losses.logprobs import chunked_token_logprobs
 from instructgpt.models.adapters import Adapter
 from instructgpt.models.batch import TokenBatch
+from instructgpt.models.soft_prompts import SoftPrompts
 from instructgpt.models.trainable import TrainableModel
+from instructgpt.text.chat_template import ChatRenderer
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ class CausalLM(TrainableModel):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         dtype: torch.dtype = torch.float32,
-        adapter: Adapter | None = None,
+        adapter: Adapter | SoftPrompts | None = None,
     ) -> None:
         super().__init__(model, tokenizer, dtype, adapter)
         vocabulary = model.get_input_embeddings().weight.shape[0]
@@ -48,6 +50,11 @@ class CausalLM(TrainableModel):
     def context(self) -> int:
         """The longest sequence the model can read, prompt and completion together."""
         return context_length(self.model)
+
+    def renderer(self) -> ChatRenderer:
+        """What turns conversations into its token ids, its soft prompts included."""
+        soft = self.adapter if isinstance(self.adapter, SoftPrompts) else None
+        return ChatRenderer(self.tokenizer, soft.prefixes if soft else {})
 
     def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> Tensor:
         """log pi(token t | tokens before t) at `temperature` where the mask counts, else 0. BT."""

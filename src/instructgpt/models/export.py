@@ -37,8 +37,7 @@ def export_model(
                 bos_token_id=tokenizer.bos_token_id,
             )
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        _name_tokenizer_class(folder)
+        save_tokenizer(tokenizer, folder)
         (folder / "instructgpt.json").write_text(
             json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True), encoding="utf-8"
         )
@@ -47,8 +46,10 @@ def export_model(
             check(folder)
 
 
-def _name_tokenizer_class(folder: Path) -> None:
-    """transformers 5 writes a class name that 4.x refuses; the old name loads in both."""
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Tokenizer and chat template, as transformers 4 and 5 load them."""
+    tokenizer.save_pretrained(folder)
+    # transformers 5 writes a class name that 4.x refuses; the old name loads in both
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     if config.get("tokenizer_class") == "TokenizersBackend":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import (
 )
 
 from instructgpt.errors import CheckpointError, ConfigError
+from instructgpt.models.adapter_files import CONFIG
 from instructgpt.models.attention import use_short_attention
 from instructgpt.models.causal_lm import CausalLM, sees_the_future
 from instructgpt.models.classifier import classifier_class
@@ -40,11 +42,29 @@ def resolve_checkpoint(source: str | Path) -> str:
     for candidate in (path, path / "model"):
         if (candidate / "config.json").is_file():
             return str(candidate)
+    if (folder := soft_prompt_folder(path)) is not None:
+        raise CheckpointError(
+            f"'{source}' has soft prompts, and no model of its own to train or to export: train "
+            f"the model under them, and hand on '{folder}', which peft loads"
+        )
     if path.exists() or str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
         raise CheckpointError(
             f"no model at '{source}': expected a directory with config.json and model.safetensors"
         )
     return str(source)
+
+
+def soft_prompt_folder(source: str | Path) -> Path | None:
+    """Where the soft prompts of a run lie, or `source` itself if they lie there; else None."""
+    path = Path(source)
+    beside = (path.parent if path.name == "model" else path) / "adapter"
+    for folder in (beside, path):
+        for file in (folder / CONFIG, *sorted(folder.glob(f"*/{CONFIG}"))):
+            if not file.is_file():
+                continue
+            if json.loads(file.read_text("utf-8")).get("peft_type") == "PROMPT_TUNING":
+                return folder
+    return None
 
 
 def load_causal_lm(
@@ -54,19 +74,22 @@ def load_causal_lm(
     dtype: str = "auto",
     dropout: float = 0.0,
     chat_template: str | None = None,
+    tokenizer: Path | None = None,
 ) -> CausalLM:
     """A causal LM with its tokenizer; float32 weights, computing dtype chosen for the device.
+
+    The tokenizer lies with the model unless `tokenizer` names another directory.
 
     `dropout` is residual dropout during training; all other dropout is off, because PPO's
     ratio of 1 and KL of 0 at the start hold only for a deterministic policy.
     """
     location = resolve_checkpoint(source)
-    tokenizer = load_tokenizer(location, chat_template=chat_template)
+    words = load_tokenizer(tokenizer or location, chat_template=chat_template)
     config = _load_config(location)
     _set_dropout(config, dropout)
     model = _from_pretrained(AutoModelForCausalLM, location, config=config)
-    _fit_embeddings(model, len(tokenizer))
-    _set_special_ids(model, tokenizer)
+    _fit_embeddings(model, len(words))
+    _set_special_ids(model, words)
     where = choose_device(device)
     compute_dtype, _reason = choose_dtype(dtype, where)
     use_short_attention(model.to(where), compute_dtype)
@@ -75,7 +98,7 @@ def load_causal_lm(
             f"'{source}' ({type(model).__name__}) lets a token see those after it; choose a "
             "decoder (a causal language model)"
         )
-    return CausalLM(model, tokenizer, compute_dtype)
+    return CausalLM(model, words, compute_dtype)
 
 
 def load_reward_model(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from instructgpt.models.adapters import Adapter
 from instructgpt.models.causal_lm import MAX_LOGITS, CausalLM
 from instructgpt.models.trainable import TrainableModel
 
@@ -53,7 +54,7 @@ def activation_bytes(model: TrainableModel, tokens: int) -> int:
     block = 2 * width + 2 * queries + 2 * kv + (4 if gated else 3) * inner
     wide = 4 * width  # norms and residuals stay in float32
     per_token = config.num_hidden_layers * (block * _size(model.dtype) + wide * 4)
-    if model.adapter is not None:
+    if isinstance(model.adapter, Adapter):
         per_token += config.num_hidden_layers * (6 * width + 2 * inner) * _size(model.dtype)
     if not isinstance(model, CausalLM):
         return tokens * per_token
@@ -92,7 +93,7 @@ def _attention_widths(config: PreTrainedConfig) -> tuple[int, int]:
 
 def export_bytes(model: TrainableModel) -> int:
     """The merged copies of the adapted layers' weights, while they are written."""
-    if model.adapter is None:
+    if not isinstance(model.adapter, Adapter):
         return 0
     layers = (layer.get_base_layer().weight for _, layer in model.adapter.trunk.layers())
     return sum(weight.nbytes for weight in layers)

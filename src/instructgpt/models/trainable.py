@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from instructgpt.models.adapters import Adapter
 from instructgpt.models.precision import autocast
+from instructgpt.models.soft_prompts import SoftPrompts
 
 
 class TrainableModel:
@@ -26,7 +27,7 @@ class TrainableModel:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         dtype: torch.dtype = torch.float32,
-        adapter: Adapter | None = None,
+        adapter: Adapter | SoftPrompts | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer

@@ -132,8 +132,17 @@ class BaseEngine(ABC):
         changes: LogitChanges | None = None,
     ) -> Requests:
         """The arguments of a call as `Requests`. Errors: EngineError as of `generate`."""
-        vocab_size = self.forward.vocab_size
-        return check_requests(prompts, params, n, keys, self.max_context, vocab_size, top, changes)
+        return check_requests(
+            prompts,
+            params,
+            n,
+            keys,
+            self.max_context,
+            self.forward.vocab_size,
+            top,
+            changes,
+            readable_ids=self.forward.readable_ids,
+        )
 
     def _steps(
         self, requests: Requests, completions: Completions, stats: EngineStats

@@ -35,7 +35,14 @@ class ForwardPass:
 
     @property
     def vocab_size(self) -> int:
+        """How many token ids the model can write."""
         return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def readable_ids(self) -> int:
+        """How many it can read: virtual tokens come after the vocabulary."""
+        embedding = self.model.get_input_embeddings()
+        return max(self.vocab_size, getattr(embedding, "num_embeddings", 0))
 
     def logits_at(self, ids_BT: Tensor, last_B: Tensor, **kwargs: Any) -> Tensor:
         """Logits of one position per row, BV: `last_B` are the positions."""

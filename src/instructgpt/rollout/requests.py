@@ -50,8 +50,10 @@ def check_requests(
     vocab_size: int,
     top: int | None = None,
     changes: LogitChanges | None = None,
+    *,
+    readable_ids: int | None = None,
 ) -> Requests:
-    """The call's arguments as `Requests`.
+    """The call's arguments as `Requests`; prompts may hold ids up to `readable_ids`.
 
     Errors: EngineError naming the prompt that is empty, too long for `context`, or holds an id
     outside the vocabulary; EngineError for n < 1, a wrong number of keys, or a bias for no token.
@@ -63,7 +65,8 @@ def check_requests(
     for token in changes.bias if changes is not None else ():
         if not 0 <= token < vocab_size:
             raise EngineError(f"a bias for token {token}, outside the vocabulary of {vocab_size}")
-    checked = [_check_prompt(i, p, context, vocab_size) for i, p in enumerate(prompts)]
+    readable = readable_ids or vocab_size
+    checked = [_check_prompt(i, p, context, readable) for i, p in enumerate(prompts)]
     return Requests(
         prompts=checked,
         params=params,

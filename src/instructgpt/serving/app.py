@@ -122,6 +122,8 @@ def _add_state(app: FastAPI, host: Host) -> None:
 
     def described(model: ServedModel) -> dict[str, Any]:
         about = {"id": model.name, "object": "model", "created": started}
+        if model.tasks:
+            about["tasks"] = model.tasks
         return {**about, "owned_by": "instructgpt", "max_model_len": model.engine.max_context}
 
     @app.get("/v1/models")

@@ -103,6 +103,7 @@ class SamplingRequest(ApiRequest):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = None
     ignore_eos: bool = False
+    task: str | None = None
 
     @field_validator("stop")
     @classmethod

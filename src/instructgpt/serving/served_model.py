@@ -12,7 +12,7 @@ from instructgpt.data.records import Message
 from instructgpt.errors import ConfigError, DataError, EngineError
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.embedding import mean_hidden_states
-from instructgpt.models.load import load_causal_lm
+from instructgpt.models.soft_prompt_files import load_answering_lm
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import LogitChanges, SamplingParams
 from instructgpt.serving.engine_loop import Arrivals, EngineLoop
@@ -34,6 +34,7 @@ class ServedModel:
         self.name = name
         self.lm = lm
         self.renderer = ChatRenderer(lm.tokenizer)
+        self._soft = lm.renderer()
         lm.model.eval()
         if lm.dtype != torch.float32:
             lm.model.to(lm.dtype)  # nothing trains here: no float32 masters to cast at every step
@@ -48,7 +49,7 @@ class ServedModel:
         cls, name: str, source: str, *, max_slots: int, device: str, dtype: str
     ) -> ServedModel:
         """Open a checkpoint directory, a run directory, or a hub name."""
-        return cls(name, load_causal_lm(source, device=device, dtype=dtype), max_slots)
+        return cls(name, load_answering_lm(source, device=device, dtype=dtype), max_slots)
 
     def start(self, notify: Callable[[Arrivals], None]) -> None:
         """Begin to answer; warns now, not at the first request, about a slower way."""
@@ -66,6 +67,19 @@ class ServedModel:
         """A bare prompt: whoever sends it writes the turn markers, so they count as such."""
         return [*self._bos, *self._encoder.markup(text, first=True)]
 
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that a request may name, each with a soft prompt of its own."""
+        return [task for task in self._soft.prefixes if task]
+
+    def _prefix(self, task: str | None) -> list[int]:
+        """The soft prompt before a prompt. Errors: ApiError 400 for a task that has none."""
+        try:
+            self._soft.check_task(task)
+            return self._soft.prefix(task)
+        except DataError as error:
+            raise invalid("task", str(error)) from error
+
     def token_text(self, token_id: int) -> str:
         """One token on its own, special ones by name."""
         return str(self.lm.tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
@@ -82,6 +96,7 @@ class ServedModel:
         key: int = 0,
     ) -> Generation:
         """A request with every setting made explicit. Errors: ApiError 400 if it cannot be run."""
+        prompt_ids = [*self._prefix(asked.task), *prompt_ids]
         self._check_context(prompt_ids)
         vocab_size = self.engine.forward.vocab_size
         if any(not 0 <= token < vocab_size for token in asked.logit_bias or ()):

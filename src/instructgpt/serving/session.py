@@ -8,10 +8,9 @@ from pathlib import Path
 from instructgpt.data.records import Message
 from instructgpt.errors import EngineError
 from instructgpt.models.causal_lm import CausalLM
-from instructgpt.models.load import load_causal_lm
+from instructgpt.models.soft_prompt_files import load_answering_lm
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import SamplingParams
-from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.text.streaming import Detokenizer
 
 
@@ -20,7 +19,7 @@ class Session:
 
     def __init__(self, lm: CausalLM) -> None:
         self.lm = lm
-        self.renderer = ChatRenderer(lm.tokenizer)
+        self.renderer = lm.renderer()
         self.engine = Engine(
             lm.model, self.renderer.stop_ids, lm.pad_id, max_slots=8, dtype=lm.dtype
         )
@@ -28,7 +27,14 @@ class Session:
     @classmethod
     def load(cls, source: str | Path, device: str = "auto", dtype: str = "auto") -> Session:
         """Open a checkpoint directory, a run directory, or a hub name."""
-        return cls(load_causal_lm(source, device=device, dtype=dtype))
+        return cls(load_answering_lm(source, device=device, dtype=dtype))
+
+    def check_task(self, task: str | None) -> None:
+        """Errors: DataError for a task that the model does not have, or for none where it must be
+        named.
+        """
+        self.renderer.check_task(task)
+        self.renderer.prefix(task)
 
     def answer(
         self,
@@ -38,6 +44,7 @@ class Session:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
+        task: str | None = None,
     ) -> str:
         """The whole answer to a conversation that ends with a user turn."""
         stream = self.stream(
@@ -46,6 +53,7 @@ class Session:
             temperature=temperature,
             top_p=top_p,
             seed=seed,
+            task=task,
         )
         return "".join(stream)
 
@@ -57,12 +65,15 @@ class Session:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
+        task: str | None = None,
     ) -> Iterator[str]:
-        """The answer piece by piece, each piece complete text.
+        """The answer piece by piece, each piece complete text; `task` chooses among soft prompts.
 
-        Errors: EngineError when the conversation leaves no room for an answer.
+        Errors: EngineError when the conversation leaves no room for an answer, DataError for a task
+        that the model does not have.
         """
-        prompt_ids = self.renderer.prompt_ids(messages)
+        self.check_task(task)
+        prompt_ids = self.renderer.prompt_ids(messages, task)
         room = self.lm.context - len(prompt_ids)
         if room < 1:
             raise EngineError(

@@ -20,9 +20,11 @@ def chat(
     top_p: float,
     seed: int,
     device: str,
+    task: str | None,
 ) -> None:
     """Read turns from standard input, stream the answers; every answer sees the turns before it."""
     session = Session.load(model, device=device)
+    session.check_task(task)
     opening = [Message("system", system)] if system else []
     history = list(opening)
     sys.stdout.write(f"{model}: {_HELP}\n")
@@ -46,6 +48,7 @@ def chat(
                 temperature=temperature,
                 top_p=top_p,
                 seed=seed + turn,
+                task=task,
             )
         except EngineError as error:
             history.pop()
@@ -65,6 +68,7 @@ def generate(
     top_p: float,
     seed: int,
     device: str,
+    task: str | None,
 ) -> None:
     """Stream the answer to one prompt. Errors: DataError for an empty prompt."""
     if not prompt.strip():
@@ -77,6 +81,7 @@ def generate(
         temperature=temperature,
         top_p=top_p,
         seed=seed,
+        task=task,
     )
 
 
@@ -96,6 +101,7 @@ def _stream(
     temperature: float,
     top_p: float,
     seed: int,
+    task: str | None,
 ) -> str:
     pieces = []
     for piece in session.stream(
@@ -104,6 +110,7 @@ def _stream(
         temperature=temperature,
         top_p=top_p,
         seed=seed,
+        task=task,
     ):
         sys.stdout.write(piece)
         sys.stdout.flush()

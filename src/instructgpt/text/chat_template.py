@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import jinja2
@@ -54,6 +54,9 @@ class ChatRenderer:
     template's `{% generation %}` markers; without markers they are what follows the prompt that
     the template renders for generation, and every conversation is checked to begin with it.
 
+    `prefixes` are virtual tokens that stand before every conversation, by its task; the one for ""
+    is for all. Where they differ by task every call names one that exists.
+
     Text in messages that looks like a special token stays text. `stop_ids` are the tokens that end
     an answer: the template's end token first, then EOS and <|endoftext|> where they differ.
 
@@ -61,8 +64,13 @@ class ChatRenderer:
     answer, or a prompt that is not the beginning of the finished dialogue.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        prefixes: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
+        self.prefixes = prefixes or {}
         if tokenizer.chat_template is None:
             raise CheckpointError(
                 f"the tokenizer of '{tokenizer.name_or_path}' has no chat template; "
@@ -76,21 +84,40 @@ class ChatRenderer:
         if self._has_markers:
             self._check_markers()
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+    def prefix(self, task: str | None) -> list[int]:
+        """The virtual tokens of a task. Errors: DataError for one that has none."""
+        if not self.prefixes:
+            return []
+        found = self.prefixes.get("", self.prefixes.get(task or ""))
+        if found is None:
+            said = "none is named" if task is None else f"'{task}' is not one of them"
+            raise DataError(f"the model knows the tasks {', '.join(self.prefixes)}; {said}")
+        return list(found)
+
+    def check_task(self, task: str | None) -> None:
+        """Errors: DataError for a task that somebody chose and that makes no difference."""
+        if task is not None and (not self.prefixes or "" in self.prefixes):
+            raise DataError(f"task '{task}': this model has no soft prompts to choose from")
+
+    def prompt_ids(self, messages: Sequence[Message], task: str | None = None) -> list[int]:
         """Ids of a conversation that ends with a user turn, up to where the answer begins."""
         if not messages or messages[-1].role != "user":
             raise DataError("a prompt must end with a user turn")
         rendered = self._render(messages, add_generation_prompt=True)
-        return [token for ids, _turn in self._pieces(rendered) for token in ids]
+        words = [token for ids, _turn in self._pieces(rendered) for token in ids]
+        return self.prefix(task) + words
 
     def dialogue_ids(
-        self, messages: Sequence[Message], train_on: TrainOn = "assistant"
+        self,
+        messages: Sequence[Message],
+        train_on: TrainOn = "assistant",
+        task: str | None = None,
     ) -> tuple[list[int], list[bool]]:
         """Ids of a conversation that ends with an assistant turn, and its loss mask.
 
         The mask counts the assistant's text and its end token: of every assistant turn, or of the
-        "last" one; "all" counts every token. A turn with weight 0 never counts. Nothing follows the
-        last end token.
+        "last" one; "all" counts every token but virtual ones. A turn with weight 0 never counts.
+        Nothing follows the last end token.
         """
         if not messages or messages[-1].role != "assistant":
             raise DataError("a dialogue to train on must end with an assistant turn")
@@ -102,8 +129,8 @@ class ChatRenderer:
             )
         last = len(rendered.spans) - 1
         weights = [message.weight for message in messages if message.role == "assistant"]
-        ids: list[int] = []
-        mask: list[bool] = []
+        ids = self.prefix(task)
+        mask = [False] * len(ids)
         for piece, turn in self._pieces(rendered):
             counts = train_on == "all" or turn == last or (train_on == "assistant" and turn >= 0)
             counts = counts and (turn < 0 or weights[turn] > 0)

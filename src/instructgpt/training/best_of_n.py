@@ -10,12 +10,12 @@ from instructgpt.data.jsonl import write_jsonl
 from instructgpt.data.readers import load_prompts
 from instructgpt.data.records import Demonstration, Prompt
 from instructgpt.models.causal_lm import CausalLM
-from instructgpt.models.load import load_causal_lm, load_reward_model
+from instructgpt.models.load import load_reward_model
 from instructgpt.models.scalar_model import ScalarModel
+from instructgpt.models.soft_prompt_files import load_answering_lm
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import Rollout, SamplingParams
 from instructgpt.storage.run_dir import RunDir
-from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.training.completion_scorer import CompletionScorer
 from instructgpt.training.examples import tokenize_prompts
 from instructgpt.training.rollouts import longest_prompt, sampling_params
@@ -39,7 +39,7 @@ class BestOfN:
     def __init__(
         self, lm: CausalLM, reward_model: ScalarModel, n: int, max_slots: int, max_tokens: int
     ) -> None:
-        self.renderer = ChatRenderer(lm.tokenizer)
+        self.renderer = lm.renderer()
         self.engine = Engine(lm.model, self.renderer.stop_ids, lm.pad_id, max_slots, dtype=lm.dtype)
         self.scorer = CompletionScorer(reward_model, self.renderer, max_tokens=max_tokens)
         self.n = n
@@ -60,7 +60,7 @@ class BestOfN:
 def run(config: BestOfNConfig, run: RunDir) -> dict[str, Any]:
     """Write the chosen completions as demonstrations, with their scores; returns the summary."""
     hardware = config.hardware
-    lm = load_causal_lm(config.model, device=hardware.device, dtype=hardware.dtype)
+    lm = load_answering_lm(config.model, device=hardware.device, dtype=hardware.dtype)
     reward_model = load_reward_model(
         config.reward_model, device=hardware.device, dtype=hardware.dtype
     )

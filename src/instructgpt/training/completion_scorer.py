@@ -36,7 +36,9 @@ class CompletionScorer:
         self.renderer = ChatRenderer(reward_model.tokenizer)
         self.max_tokens = max_tokens
         self.world = world
-        self.same_tokens = _same_tokenizer(policy_renderer.tokenizer, reward_model.tokenizer)
+        self.same_tokens = not policy_renderer.prefixes and _same_tokenizer(
+            policy_renderer.tokenizer, reward_model.tokenizer
+        )
 
     def __call__(self, prompts: Sequence[Prompt], rollouts: Sequence[Rollout]) -> list[float]:
         """One score per rollout; `prompts[i]` is the prompt of `rollouts[i]`."""

@@ -31,7 +31,8 @@ def tokenize_demonstrations(
     total = kept = 0
     for demonstration in demonstrations:
         total += 1
-        ids, mask = renderer.dialogue_ids(demonstration.messages, loss_on)
+        task = _known_task(demonstration.prompt, renderer, f"demonstration {total}")
+        ids, mask = renderer.dialogue_ids(demonstration.messages, loss_on, task)
         if len(ids) <= max_tokens:
             kept += 1
             yield ids, mask
@@ -72,12 +73,31 @@ def tokenize_prompts(
 
     The paper drops long prompts instead of cutting them (appendix C).
     """
-    rendered = [(p, list(renderer.prompt_ids(p.messages))) for p in prompts]
+    rendered = []
+    for number, prompt in enumerate(prompts, 1):
+        task = _known_task(prompt, renderer, f"prompt {number}")
+        rendered.append((prompt, renderer.prompt_ids(prompt.messages, task)))
     kept = [(p, ids) for p, ids in rendered if len(ids) <= max_tokens]
     _report_dropped(len(rendered) - len(kept), len(rendered), "prompts", max_tokens)
     if not kept:
         raise DataError(f"none of the {len(rendered)} prompts fits into {max_tokens} tokens")
     return [p for p, _ in kept], [ids for _, ids in kept]
+
+
+def task_of(prompt: Prompt) -> str | None:
+    """What the record says it is about: its field `task`, or `meta.task`."""
+    task = prompt.meta.get("task")
+    return None if task is None else str(task)
+
+
+def _known_task(prompt: Prompt, renderer: ChatRenderer, name: str) -> str | None:
+    """Its task. Errors: DataError naming the record, if the model's soft prompts lack it."""
+    task = task_of(prompt)
+    try:
+        renderer.prefix(task)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    return task
 
 
 def _report_dropped(dropped: int, total: int, what: str, max_tokens: int) -> None:

@@ -13,6 +13,8 @@ from instructgpt.models.adapter_files import read_adapter
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import load_causal_lm, load_reward_model
 from instructgpt.models.lora import attach_lora
+from instructgpt.models.soft_prompt_files import read_soft_prompts
+from instructgpt.models.soft_prompts import SoftPrompts, attach_soft_prompts
 from instructgpt.rollout.engine import Engine
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.storage.token_store import TokenSequence
@@ -47,7 +49,9 @@ def run(config: SFTConfig, run: RunDir) -> dict[str, Any]:
     )
     if config.adapter.type == "lora":
         attach_lora(lm, config.adapter, base=config.model, seed=config.seed)
-    renderer = ChatRenderer(lm.tokenizer)
+    elif config.adapter.type == "soft_prompt":
+        attach_soft_prompts(lm, config.adapter, base=config.model, seed=config.seed)
+    renderer = lm.renderer()
     max_tokens = min(config.max_tokens or lm.context, lm.context)
 
     data = TokenData(run, world, lm.tokenizer)
@@ -99,7 +103,11 @@ def _best(run: RunDir, lm: CausalLM) -> CausalLM:
     """The model of the chosen evaluation."""
     if lm.adapter is None:
         return load_causal_lm(run.path("best"), device="cpu", dtype="float32")
-    lm.adapter.load_state_dict(read_adapter(run.path("best_adapter"), lm.model)[1])
+    folder = run.path("best_adapter")
+    if isinstance(lm.adapter, SoftPrompts):
+        lm.adapter.load_state_dict(read_soft_prompts(folder))
+    else:
+        lm.adapter.load_state_dict(read_adapter(folder, lm.model)[1])
     return lm
 
 
