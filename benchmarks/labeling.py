@@ -1,0 +1,159 @@
+"""Clicks of many labelers at once on `instructgpt label serve`: how long each takes, none lost.
+
+    python benchmarks/labeling.py                    # 200 labelers, 3 tasks each
+    python benchmarks/labeling.py --labelers 50 --tasks 10 --kill
+
+Every labeler signs in, takes a task, saves three drafts, submits (twice, as a browser does that has
+not heard of the first), and goes on. With `--kill` the server is killed with SIGKILL halfway and
+started again; a labeler whose request fails sends it again. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from instructgpt.labeling.page.guard import SESSION_COOKIE, csrf_token
+from instructgpt.storage.label_access import LabelAccess
+from instructgpt.storage.label_store import LabelStore
+
+K = 4
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--labelers", type=int, default=200)
+    parser.add_argument("--tasks", type=int, default=3, help="of each labeler")
+    parser.add_argument("--kill", action="store_true", help="kill the server halfway")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "labels.sqlite"
+        tokens = fill(path, options)
+        began = time.perf_counter()
+        seconds, answered = asyncio.run(crowd(path, tokens, options))
+        lasted = time.perf_counter() - began
+        with LabelStore(path) as store:
+            rows = list(store.rankings())
+            stored = store.counts()["annotations"]
+    lost = len(answered) - len(rows)
+    found = {
+        "clicks": len(seconds),
+        "clicks_per_second": round(len(seconds) / lasted, 1),
+        "median_ms": round(1000 * sorted(seconds)[len(seconds) // 2]),
+        "p99_ms": round(1000 * sorted(seconds)[int(0.99 * len(seconds))]),
+        "answers": len(answered),
+        "stored": stored,
+        "lost": lost,
+    }
+    print(json.dumps({"settings": vars(options), **found}))
+    if lost or stored != len(answered):
+        sys.exit(f"{len(answered)} answers were confirmed, {stored} are stored")
+
+
+def fill(path: Path, options: argparse.Namespace) -> dict[str, str]:
+    """Enough tasks for everybody; name -> token."""
+    with LabelStore(path) as store:
+        with store.transaction():
+            for number in range(options.labelers * options.tasks):
+                prompt = {"prompt": [{"role": "user", "content": f"prompt {number}"}]}
+                store.add_task(prompt, [f"answer {k} to {number}" for k in range(K)])
+        access = LabelAccess(store)
+        return {name: access.invite(name) for name in map(str, range(options.labelers))}
+
+
+async def crowd(
+    path: Path, tokens: dict[str, str], options: argparse.Namespace
+) -> tuple[list[float], set[tuple[str, str]]]:
+    """(seconds of every click, labeler and address of every answer that was confirmed)."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    server = start(path, port)
+    seconds: list[float] = []
+    answered: set[tuple[str, str]] = set()
+    limits = httpx2.Limits(max_connections=None)
+    try:
+        async with httpx2.AsyncClient(base_url=url, limits=limits, timeout=120) as http:
+            people = [
+                asyncio.create_task(labeler(http, name, token, options.tasks, seconds, answered))
+                for name, token in tokens.items()
+            ]
+            if options.kill:
+                while len(answered) < options.labelers * options.tasks // 2:
+                    await asyncio.sleep(0.01)
+                server.send_signal(signal.SIGKILL)
+                server.wait()
+                server = start(path, port)
+            await asyncio.gather(*people)
+    finally:
+        server.terminate()
+        server.wait()
+    return seconds, answered
+
+
+async def labeler(
+    http: httpx2.AsyncClient,
+    name: str,
+    token: str,
+    tasks: int,
+    seconds: list[float],
+    answered: set[tuple[str, str]],
+) -> None:
+    """One person's session."""
+
+    async def click(method: str, to: str, headers: dict[str, str], **body: Any) -> httpx2.Response:
+        while True:
+            began = time.perf_counter()
+            try:
+                answer = await http.request(method, to, json=body or None, headers=headers)
+            except httpx2.TransportError:  # the server was away
+                await asyncio.sleep(0.2)
+                continue
+            seconds.append(time.perf_counter() - began)
+            if answer.status_code != 409:  # a draft that was saved, and its receipt lost
+                answer.raise_for_status()
+            return answer
+
+    joined = await click("POST", "/join", {}, token=token)
+    session = joined.headers["set-cookie"].partition(f"{SESSION_COOKIE}=")[2].partition(";")[0]
+    headers = {"X-CSRF-Token": csrf_token(session), "Cookie": f"{SESSION_COOKIE}={session}"}
+    where = (await click("POST", "/next", headers)).json()["url"]
+    for _ in range(tasks):
+        if where == "/":
+            return
+        await click("GET", where, headers)
+        for version in range(3):
+            draft = {"ranks": [0] * K, "step": version}
+            await click("PUT", f"{where}/draft", headers, draft=draft, version=version)
+        body = {"client_uuid": f"{name}{where}".encode().hex(), "ranks": [1, 2, 2, 3]}
+        for _ in range(2):
+            told = await click("POST", f"{where}/ranking", headers, **body)
+        answered.add((name, where))
+        where = told.json()["url"]
+
+
+def start(path: Path, port: int) -> subprocess.Popen[bytes]:
+    """The server, once it listens."""
+    command = [sys.executable, "-m", "instructgpt", "label", "serve", "--no-ratings"]
+    server = subprocess.Popen(
+        [*command, "--store", str(path), "--port", str(port)], stdout=subprocess.PIPE
+    )
+    assert server.stdout is not None
+    assert b"label page at" in server.stdout.readline()
+    return server
+
+
+if __name__ == "__main__":
+    main()
