@@ -30,6 +30,7 @@ PLACE = re.compile(r"([\w/]+\.py):([\w.]+)")
 TEST = re.compile(r"([\w/]+\.py)::(\w+)")
 READERS = (load_documents, load_demonstrations, load_rankings, load_prompts)
 DATA_VERBS = {
+    "forget": {"--runs"},
     "inspect": {"--model", "--kind", "--columns", "--examples", "--format", "--chat-template"},
     "convert": {"--to", "--out", "--columns", "--format", "--on-problem"},
 }

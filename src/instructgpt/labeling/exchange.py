@@ -116,11 +116,10 @@ def _candidates(path: Path) -> Iterator[tuple[int, Prompt, dict[str, Any]]]:
         with _at(path, line):
             if not isinstance(row, dict) or not isinstance(row.get("completions"), list):
                 raise ValueError('expected {"prompt": ..., "completions": [...]}')
-            if isinstance(row.get("prompt"), str):
-                prompt = Prompt.from_text(row["prompt"])
-            else:
-                kept = {key: row[key] for key in ("prompt", "id", "user") if key in row}
-                prompt = Prompt.from_dict({**kept, "meta": row.get("prompt_meta", {})})
+            kept = {key: row[key] for key in ("prompt", "id", "user") if key in row}
+            if isinstance(kept.get("prompt"), str):
+                kept["prompt"] = [{"role": "user", "content": kept["prompt"]}]
+            prompt = Prompt.from_dict({**kept, "meta": row.get("prompt_meta", {})})
         yield line, prompt, row
 
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from instructgpt import __version__
-from instructgpt.errors import LabelError
+from instructgpt.errors import LabelError, RunDirError
 from instructgpt.storage.annotation import MAX_COMPLETIONS, MIN_COMPLETIONS, Annotation
 from instructgpt.storage.environment import utc_now
 from instructgpt.storage.fingerprint import canonical_json, fingerprint_json
@@ -60,6 +60,15 @@ class LabelStore:
         except BaseException:
             self._connection.close()
             raise
+
+    def fold_log(self) -> None:
+        """Write the write-ahead log into the file and empty it. Errors: RunDirError when another
+        process keeps it busy for half a minute.
+        """
+        with self._guard, sqlite_errors(self.path):
+            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise RunDirError(f"'{self.path}' is being read elsewhere; stop that, and try again")
 
     def close(self) -> None:
         """Close the file; the write-ahead log beside it is folded in."""

@@ -163,13 +163,31 @@ def m002_desk(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (m001_rankings, m002_desk)
+def m003_forgetting(connection: sqlite3.Connection) -> None:
+    """Rows of a task may be deleted once the task is listed as forgotten, and not before."""
+    connection.execute(
+        "CREATE TABLE forgotten (task_id INTEGER PRIMARY KEY REFERENCES tasks (id), "
+        "created_at TEXT NOT NULL)"
+    )
+    for table in ("annotations", "completions", "demonstrations", "events"):
+        connection.execute(f"DROP TRIGGER {table}_refuse_DELETE")
+        connection.execute(
+            _refusal(
+                table,
+                "DELETE",
+                "WHEN NOT EXISTS (SELECT 1 FROM forgotten WHERE task_id = OLD.task_id)",
+            )
+        )
+
+
+MIGRATIONS: tuple[Migration, ...] = (m001_rankings, m002_desk, m003_forgetting)
 
 
 def _append_only(table: str) -> list[str]:
     """Triggers that make history a property of the file rather than of the program."""
-    return [
-        f"""CREATE TRIGGER {table}_refuse_{verb} BEFORE {verb} ON {table}
-            BEGIN SELECT RAISE(ABORT, '{table} are only ever added'); END"""
-        for verb in ("UPDATE", "DELETE")
-    ]
+    return [_refusal(table, verb) for verb in ("UPDATE", "DELETE")]
+
+
+def _refusal(table: str, verb: str, when: str = "") -> str:
+    return f"""CREATE TRIGGER {table}_refuse_{verb} BEFORE {verb} ON {table} {when}
+        BEGIN SELECT RAISE(ABORT, '{table} are only ever added'); END"""

@@ -1,0 +1,62 @@
+"""`instructgpt data forget USER PATH...`: what a person asks for who wants their prompts back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def add_to(group: typer.Typer) -> None:
+    """Register the verb of this file."""
+    group.command("forget")(forget)
+
+
+def forget(
+    user: Annotated[str, typer.Argument(help="As in the rows' `user`.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="JSON lines, label stores, folders.")
+    ],
+    runs: Annotated[
+        Path | None, typer.Option("--runs", help="Folder of runs: name those made from the rows.")
+    ] = None,
+) -> None:
+    """Erase a user's prompts and everything said of them, in files and label stores, for good.
+
+    With --runs it also names the runs that were made from them, and so must be made again.
+    """
+    from instructgpt.cli.console import say
+    from instructgpt.storage.fingerprint import fingerprint_file
+    from instructgpt.storage.forgetting import (
+        STORES,
+        files_below,
+        forget_rows,
+        rows_of,
+        runs_made_from,
+    )
+    from instructgpt.storage.label_forgetting import forget_user, is_label_store
+    from instructgpt.storage.label_store import LabelStore
+
+    files = [file for path in paths for file in files_below(path)]
+    stores = [file for file in files if file.name.endswith(STORES) and is_label_store(file)]
+    files = [file for file in files if file in stores or not file.name.endswith(STORES)]
+    # everything is read once before anything is changed
+    holding = [file for file in files if file not in stores and rows_of(file, user)[1]]
+    changed = {file: fingerprint_file(file) for file in holding}
+    total = 0
+    for file in holding:
+        count = forget_rows(file, user)
+        total += count
+        say(f"{count:>7} rows   {file}")
+    for file in stores:
+        with LabelStore(file) as store:
+            count = forget_user(store, user, "command line")
+        total += count
+        if count:
+            changed[file] = ""
+            say(f"{count:>7} tasks  {file}")
+    if not total:
+        say(f"nothing of '{user}' in {len(files)} files")
+    for run in [] if runs is None else runs_made_from(runs, changed):
+        say(f"made from it, make it again: {run}")
