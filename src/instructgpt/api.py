@@ -18,7 +18,7 @@ from typing import Any
 
 from instructgpt import __version__
 from instructgpt.api_adapter import AdapterSettings, adapter_config, learning_rate, wearing
-from instructgpt.api_alignment import Alignment, Judge, Method, ScoreJudge
+from instructgpt.api_alignment import Alignment, Method, ScoreFunction, ScoreJudge
 from instructgpt.api_results import AlignResult, EvaluateResult, FitResult
 from instructgpt.config.adapter import AdapterConfig
 from instructgpt.config.load import build
@@ -167,7 +167,7 @@ class InstructGPT:
         prompts: str | Path | Sequence[Prompt | Mapping[str, Any] | str] | None = None,
         *,
         method: Method = "ppo",
-        judge: Judge | None = None,
+        judge: ScoreFunction | None = None,
         answers: int = 4,
         max_new_tokens: int = 64,
         directory: str | Path | None = None,
@@ -215,7 +215,7 @@ class InstructGPT:
         demonstrations: str | Path | Sequence[Demonstration | Mapping[str, Any]],
         *,
         against: InstructGPT | None = None,
-        judge: Judge | None = None,
+        judge: ScoreFunction | None = None,
         max_new_tokens: int = 64,
     ) -> EvaluateResult:
         """Greedy answers compared with the demonstrated ones, with 95 % intervals.

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from instructgpt.api_adapter import learning_rate
 from instructgpt.api_results import AlignResult
@@ -19,6 +19,8 @@ from instructgpt.data.readers import load_prompts, load_rankings
 from instructgpt.data.records import Prompt, Ranking
 from instructgpt.errors import ConfigError, DataError
 from instructgpt.judging.intervals import Interval
+from instructgpt.judging.protocol import Judge, Ranks
+from instructgpt.judging.scores import ranks_of_scores
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import load_causal_lm
 from instructgpt.pipeline.run import Outcome, run_config
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from instructgpt.api import InstructGPT
 
 Method = Literal["ppo", "dpo", "best_of_n"]
-Judge = Callable[[str, Sequence[str]], Sequence[float] | None]
+ScoreFunction = Callable[[str, Sequence[str]], Sequence[float] | None]
 """judge(question, answers): one score per answer, higher is better; None when it cannot tell."""
 
 _HELD_OUT = 0.1
@@ -38,14 +40,17 @@ _REWARD_MODEL_BATCH = 16
 _REWARD_MODEL_STEPS = 60
 
 
-class ScoreJudge:
+class ScoreJudge(Judge):
     """A plain function as a judge: its scores become ranks, equal scores a tie."""
 
-    def __init__(self, score: Judge) -> None:
+    kind: ClassVar[str] = "function"
+    order_matters: ClassVar[bool] = True  # nothing is known of the function
+
+    def __init__(self, score: ScoreFunction) -> None:
         self.score = score
         self.name = getattr(score, "__name__", type(score).__name__)
 
-    def rank(self, prompt: Prompt, completions: Sequence[str]) -> list[int] | None:
+    def rank(self, prompt: Prompt, completions: Sequence[str]) -> Ranks | None:
         """Ranks from 1, the best. Errors: DataError for another number of scores."""
         scores = self.score(prompt.text, list(completions))
         if scores is None:
@@ -54,8 +59,7 @@ class ScoreJudge:
             raise DataError(
                 f"judge {self.name}: {len(completions)} answers got {len(scores)} scores"
             )
-        order = sorted(set(scores), reverse=True)
-        return [1 + order.index(score) for score in scores]
+        return list(ranks_of_scores(scores))
 
 
 class Alignment:

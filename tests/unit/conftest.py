@@ -1,16 +1,22 @@
-"""Stages that do next to nothing, to test what runs stages."""
+"""Stages that do next to nothing, and a server that speaks OpenAI's protocol as a test wants."""
 
 from __future__ import annotations
 
+import json
+import re
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from instructgpt.config.base import Config
+from instructgpt.config.judges import AIJudgeConfig
 from instructgpt.errors import DataError
 from instructgpt.pipeline.stages import STAGES, Stage
 
@@ -81,3 +87,110 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
 def broken_row() -> DataError:
     """A mistake of the user, as a stage reports it."""
     return DataError("rows.jsonl:3: not JSON")
+
+
+Script = Callable[[str], Any]
+"""script(question) -> text of the reply, or (status, body, headers) as they are sent."""
+
+
+class Endpoint:
+    """What was asked and how; `script` may be changed between requests."""
+
+    def __init__(self) -> None:
+        self.script: Script = lambda question: "A > B"
+        self.asked: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.piece = 0  # bytes of a reply that are sent together, 0: all; then comes a pause
+        self.busy = self.busiest = 0
+        self.guard = threading.Lock()
+        self.url = ""
+
+    def config(self, **changes: Any) -> AIJudgeConfig:
+        """Settings of a judge behind this endpoint."""
+        values = {"type": "ai", "base_url": self.url, "model": "m", "timeout": 5.0}
+        return AIJudgeConfig(**{**values, **changes})
+
+    @staticmethod
+    def answer(text: str | None, usage: Any = None) -> str:
+        """A chat completion; 100 tokens in and 7 out unless `usage` says otherwise."""
+        counts = {"prompt_tokens": 100, "completion_tokens": 7} if usage is None else usage
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+        return json.dumps({"choices": [choice], "usage": counts})
+
+    @staticmethod
+    def shown(question: str) -> list[str]:
+        """The answers of a question in the order shown, found by its marks."""
+        found = re.findall(
+            r"\[begin answer ([A-I]) ([0-9a-f]{16})\]\n(.*?)\n\[end answer \1 \2\]", question, re.S
+        )
+        assert [letter for letter, _, _ in found] == list("ABCDEFGHI"[: len(found)])
+        return [text for _, _, text in found]
+
+    @classmethod
+    def prefers(cls, value: Callable[[str], float]) -> Script:
+        """A judge for whom a text of higher `value` is better, wherever it is shown."""
+
+        def script(question: str) -> str:
+            letters = dict(zip("ABCDEFGHI", cls.shown(question), strict=False))
+            levels = sorted({value(text) for text in letters.values()}, reverse=True)
+            groups = [
+                " = ".join(letter for letter, text in letters.items() if value(text) == level)
+                for level in levels
+            ]
+            return "I compared them.\n" + " > ".join(groups)
+
+        return script
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A server on a free port of this machine, in this process."""
+    found = Endpoint()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            question = body["messages"][-1]["content"]
+            with found.guard:
+                found.asked.append(question)
+                found.bodies.append(body)
+                found.headers.append(dict(self.headers))
+                found.paths.append(self.path)
+                found.busy += 1
+                found.busiest = max(found.busiest, found.busy)
+            said = found.script(question)
+            with found.guard:
+                found.busy -= 1
+            self._send(*(said if isinstance(said, tuple) else (200, found.answer(said), {})))
+
+        def _send(self, status: int, text: str, headers: dict[str, str]) -> None:
+            payload = text.encode()
+            try:
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(payload)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                size = found.piece or len(payload)
+                for start in range(0, len(payload), max(1, size)):
+                    self.wfile.write(payload[start : start + size])
+                    self.wfile.flush()
+                    time.sleep(0.02 if found.piece else 0)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True  # the judge has given up
+
+        def log_message(self, *_args: Any) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    found.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    yield found
+    server.shutdown()
+    server.server_close()
+    thread.join()

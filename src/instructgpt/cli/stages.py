@@ -102,7 +102,9 @@ def _print_settings(rows: list[Row]) -> None:
         if row.type == "section":
             line.append(f"{row.key}.", style="bold")
         else:
-            line.append(f"--{row.key}", style="bold cyan")
+            # what stands in an entry of a list or map has no flag of its own
+            flag = row.key if "[" in row.key else f"--{row.key}"
+            line.append(flag, style="bold cyan")
             line.append(f"  {row.type}")
             line.append(f"  [{row.default}]", style="dim" if row.default != "required" else "red")
         console.print(line)

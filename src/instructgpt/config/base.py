@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -24,6 +24,9 @@ class Config(BaseModel):
         validate_default=True,
         protected_namespaces=(),
     )
+
+    not_inputs: ClassVar[frozenset[str]] = frozenset()
+    """Fields whose value is never a path that decides results, even where such a file exists."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -25,7 +26,10 @@ class Row:
 
 
 def describe(cls: type[Config]) -> list[Row]:
-    """All settings of `cls` in order; nested ones have dotted keys and their parent's defaults."""
+    """All settings of `cls` in order; nested ones have dotted keys and their parent's defaults.
+
+    What an entry of a list or map may hold follows it, as `judges[ai].model`.
+    """
     return list(_rows(cls, None, ""))
 
 
@@ -42,6 +46,8 @@ def setting_types(cls: type[Config], prefix: str = "") -> dict[str, Any]:
 
 def without_none(annotation: Any) -> tuple[list[Any], bool]:
     """The members of a union without None, and whether None was one of them."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     if get_origin(annotation) not in (Union, types.UnionType):
         return [annotation], False
     members = list(get_args(annotation))
@@ -60,6 +66,10 @@ def _rows(cls: type[Config], instance: Config | None, prefix: str) -> Iterator[R
             yield from _rows(section, below if isinstance(below, Config) else None, f"{key}.")
         else:
             yield Row(key, _type_text(field), _default_text(field, instance, name), doc)
+            for entry in entry_classes(field.annotation):
+                below = f"{key}[{_tag(entry)}]"
+                yield Row(below, "section", "", inspect.getdoc(entry) or "")
+                yield from _rows(entry, None, f"{below}.")
 
 
 def _section_class(field: FieldInfo) -> type[Config] | None:
@@ -67,6 +77,21 @@ def _section_class(field: FieldInfo) -> type[Config] | None:
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return annotation
     return None
+
+
+def entry_classes(annotation: Any) -> Iterator[type[Config]]:
+    """The configs that may stand in a list or as a value of a map."""
+    for member in without_none(annotation)[0]:
+        if get_origin(member) in (tuple, list, dict):
+            for below in without_none(get_args(member)[-1 if get_origin(member) is dict else 0])[0]:
+                if isinstance(below, type) and issubclass(below, Config):
+                    yield below
+
+
+def _tag(cls: type[Config]) -> str:
+    """What `type` must say for an entry to be of this class, else the class's name."""
+    kind = cls.model_fields.get("type")
+    return str(get_args(kind.annotation)[0]) if kind is not None else cls.__name__
 
 
 def _default_text(field: FieldInfo, instance: Config | None, name: str) -> str:
@@ -81,6 +106,11 @@ def _value_text(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Config):
+        value = dict(value)
+    if isinstance(value, dict):
+        inside = ", ".join(f"{name}: {_value_text(item)}" for name, item in value.items())
+        return f"{{{inside}}}"
     if isinstance(value, tuple | list):
         return f"[{', '.join(_value_text(item) for item in value)}]"
     return str(value)
@@ -109,4 +139,6 @@ def _member_text(annotation: Any) -> str:
         return f"list of {_annotation_text(args[0])}"
     if origin is dict:
         return f"map of {_annotation_text(args[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return _tag(annotation)
     return getattr(annotation, "__name__", str(annotation))

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from instructgpt.config.base import Config
+from instructgpt.config.judges import JudgeConfig, SimulatedJudgeConfig
 from instructgpt.config.shared import HardwareConfig, SamplingConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -53,6 +54,8 @@ class EvaluateConfig(Config):
     """Reward model whose scores are reported; decides win rates when there is no better judge."""
     judge_reward_model: str | None = None
     """A reward model that no policy was trained against; without gold it decides win rates."""
+    judges: tuple[JudgeConfig, ...] = ()
+    """Judges who compare answers, as those of `label` do; the first decides win rates."""
     demonstrations: str | None = None
     """Demonstrations of evaluation prompts, whose completions serve as reference texts."""
     documents_heldout: str | None = None
@@ -76,8 +79,12 @@ class EvaluateConfig(Config):
             )
         if (self.gold == "microworld") != (self.world is not None):
             raise ValueError("gold = microworld and world go together")
-        if self.gold is None and self.reward_model is None and self.judge_reward_model is None:
-            raise ValueError("nobody judges: set gold, reward_model or judge_reward_model")
+        scored = (self.gold, self.reward_model, self.judge_reward_model)
+        if not self.judges and all(score is None for score in scored):
+            raise ValueError("nobody judges: set gold, judges, reward_model or judge_reward_model")
+        simulated = [isinstance(judge, SimulatedJudgeConfig) for judge in self.judges]
+        if any(simulated) and self.world is None:
+            raise ValueError("simulated judges need gold = microworld and world")
         if self.gold is None and self.ppo_runs:
             raise ValueError("ppo_runs need gold: the curve is gold against proxy")
         if self.sampling.temperature == 0:

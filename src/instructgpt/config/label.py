@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from instructgpt.config.base import Config
+from instructgpt.config.judges import JudgeConfig, SimulatedJudgeConfig
 from instructgpt.config.shared import HardwareConfig, SamplingConfig
 
 
@@ -15,24 +14,24 @@ class LabelConfig(Config):
 
     seed: int = 0
     """Seed of sampling, K and the order in which completions are shown."""
-    models: tuple[str, ...] = Field(min_length=1)
+    models: tuple[str, ...] = ()
     """Models that answer; each prompt's completions are shared out among them in turn."""
-    prompts: str
+    prompts: str | None = None
     """Prompts to answer."""
+    people: str | None = None
+    """Rankings by people, instead of models and prompts; judges rank `overlap` of them again."""
     num_prompts: int | None = Field(default=None, gt=0)
     """Use only the first this many prompts; default: all."""
     k_min: int = Field(default=4, ge=2, le=9)
     """Fewest completions sampled per prompt (paper: 4); identical ones count once."""
     k_max: int = Field(default=9, ge=2, le=9)
     """Most completions sampled per prompt (paper: 9)."""
-    judge: Literal["simulated"] = "simulated"
-    """Who ranks: the microworld's simulated labelers."""
+    judges: tuple[JudgeConfig, ...] = (SimulatedJudgeConfig(),)
+    """Who ranks: any mixture of types simulated, ai and reward_model."""
     world: str | None = None
     """The microworld's run directory, for simulated labelers."""
-    num_labelers: int = Field(default=6, ge=2)
-    """Simulated labelers, each with tastes of their own."""
     overlap: float = Field(default=0.1, ge=0, le=1)
-    """Share of prompts ranked by two labelers, to measure agreement (paper 5.3: most by one)."""
+    """Share of prompts ranked by two judges, to measure agreement (paper 5.3: most by one)."""
     heldout_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share of prompts, by prompt, whose rankings never train the reward model."""
     also: tuple[str, ...] = ()
@@ -46,6 +45,18 @@ class LabelConfig(Config):
     def _check(self) -> LabelConfig:
         if self.k_max < self.k_min:
             raise ValueError(f"k_max {self.k_max} is below k_min {self.k_min}")
-        if self.judge == "simulated" and self.world is None:
-            raise ValueError("judge = simulated needs world")
+        if self.people is None and not (self.models and self.prompts):
+            raise ValueError("give models and prompts to sample, or rankings by `people`")
+        if self.people is not None and (self.models or self.prompts):
+            raise ValueError("`people` brings prompts and completions; leave models and prompts")
+        if not self.judges:
+            raise ValueError("judges: name at least one")
+        simulated = [j for j in self.judges if isinstance(j, SimulatedJudgeConfig)]
+        if simulated and self.world is None:
+            raise ValueError("simulated judges need world")
+        if len(simulated) > 1:
+            raise ValueError("judges: give simulated labelers once, with their count")
+        alone = len(self.judges) == 1 and (not simulated or simulated[0].count == 1)
+        if self.people is None and alone and self.overlap > 0:
+            raise ValueError("one judge cannot overlap with another; set overlap to 0")
         return self

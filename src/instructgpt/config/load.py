@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from yaml import YAMLError
 
 from instructgpt.config.base import Config
-from instructgpt.config.describe import setting_types, without_none
+from instructgpt.config.describe import entry_classes, setting_types, without_none
 from instructgpt.config.references import find_references, resolve_references
 from instructgpt.config.yaml12 import Settings, dump_yaml, parse_yaml_value, read_yaml
 from instructgpt.errors import ConfigError
@@ -180,8 +180,10 @@ def _is_open_list(annotation: Any) -> bool:
 def _written_path(loc: Sequence[str | int], values: Any) -> list[str]:
     """The part of an error's location that the user wrote; the rest names pydantic's union arms."""
     path: list[str] = []
-    for part in loc:
+    for depth, part in enumerate(loc, 1):
         if isinstance(values, Mapping):
+            if part not in values and (depth < len(loc) or part == values.get("type")):
+                continue  # the arm of a union, such as the type of a judge
             values = values.get(str(part))
         elif isinstance(values, list | tuple) and isinstance(part, int) and part < len(values):
             values = values[part]
@@ -197,14 +199,23 @@ def _explain(
     origin = settings.origin(key)
     start = f"{origin}: " if origin else ""
     if error["type"] == "missing":
-        return f"{start}'{prefix}{key}' is required; give it in a YAML file or as --{prefix}{key}"
+        as_flag = f" or as --{prefix}{key}" if key in setting_types(cls) else ""
+        return f"{start}'{prefix}{key}' is required; give it in a YAML file{as_flag}"
     if error["type"] == "extra_forbidden":
-        return f"{start}unknown key '{key}'{did_you_mean(key, setting_types(cls))}"
+        known = [*setting_types(cls), *_entry_keys(cls, key)]
+        return f"{start}unknown key '{key}'{did_you_mean(key, known)}"
     shown = f"{prefix}{key}: " if key and not _is_flag_for(origin, prefix + key) else ""
     if error["type"] == "value_error":
         return f"{start}{shown}{error['ctx']['error']}"
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"{start}{shown}{message}, got {_shorten(error['input'])}"
+
+
+def _entry_keys(cls: type[Config], key: str) -> list[str]:
+    """What could stand beside `key` in an entry of a list or map: judges.0.model, ..."""
+    annotation = setting_types(cls).get(key.partition(".")[0])
+    entry = key.rpartition(".")[0]
+    return [f"{entry}.{name}" for below in entry_classes(annotation) for name in below.model_fields]
 
 
 def _is_flag_for(origin: str | None, key: str) -> bool:

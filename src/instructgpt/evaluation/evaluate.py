@@ -21,17 +21,26 @@ from instructgpt.distributed.world import World
 from instructgpt.errors import DataError
 from instructgpt.evaluation.answering import Answering, ModelRecord
 from instructgpt.evaluation.answers import Answer, read_answers, write_answers
-from instructgpt.evaluation.conditions import GREEDY, RESAMPLED, SAMPLED
+from instructgpt.evaluation.comparisons import (
+    CONTROLS,
+    all_comparisons,
+    as_tables,
+    judge_all,
+    score_all,
+)
+from instructgpt.evaluation.conditions import SAMPLED
 from instructgpt.evaluation.curves import ppo_curve
 from instructgpt.evaluation.gold import GoldJudge, MicroworldGold
 from instructgpt.evaluation.summarize import (
     Preference,
-    answer_win_rate,
     describe_answers,
     text_metrics,
 )
+from instructgpt.judging.protocol import Judge
+from instructgpt.panel import seat_judges
 from instructgpt.progress import progress
 from instructgpt.storage.atomic import atomic_write
+from instructgpt.storage.judge_calls import FILE_NAME, JudgeCalls
 from instructgpt.storage.run_dir import RunDir
 
 logger = logging.getLogger(__name__)
@@ -44,6 +53,9 @@ JUDGE_NOTES: dict[Preference, str] = {
 }
 
 
+JUDGES_NOTE = "A judge decides who saw every two answers, in both orders, and not whose they were."
+
+
 def run(config: EvaluateConfig, run: RunDir) -> dict[str, Any]:
     """Answer, measure, compare; returns the headline numbers."""
     world = World.from_launcher()
@@ -54,13 +66,17 @@ def run(config: EvaluateConfig, run: RunDir) -> dict[str, Any]:
     records = _answer_all(config, run, answering, world)
     if not world.is_main:
         return {}
+    with JudgeCalls(run.path(FILE_NAME)) as calls:
+        judges = _judges(config, gold, calls)
+        texts = _reference_texts(config)
+        compared = compare_models(config, answering.prompts, records, texts, judges)
     evaluation = {
         "reference": config.reference,
         "temperature": config.sampling.temperature,
-        "judge": preference_of(config),
-        "judge_note": JUDGE_NOTES[preference_of(config)],
+        "judge": judges[0].name if judges else preference_of(config),
+        "judge_note": JUDGES_NOTE if judges else JUDGE_NOTES[preference_of(config)],
         "prompts": {"count": len(answering.prompts), "left_out": left_out},
-        **compare_models(config, answering.prompts, records, _reference_texts(config)),
+        **compared,
         "curves": _curves(config, records, gold),
     }
     write_evaluation(run, evaluation, answering.prompts, records)
@@ -79,35 +95,27 @@ def compare_models(
     prompts: Sequence[Prompt],
     records: Mapping[str, ModelRecord],
     references: dict[str, str],
+    judges: Sequence[Judge] = (),
 ) -> dict[str, Any]:
-    """`models` and `controls` of evaluation.json."""
-    judge = preference_of(config)
+    """`models`, `controls`, `judges` and their `agreement` of evaluation.json."""
     answers = {name: _by_condition(record.answers) for name, record in records.items()}
-    ours = answers[config.reference]
-
-    def rate(first: Sequence[Answer], second: Sequence[Answer]) -> dict[str, Any]:
-        return answer_win_rate(prompts, first, second, judge).to_dict()
-
-    models = {}
-    for name, found in answers.items():
-        # best-of-n has no greedy mode: its choice stands against the reference's greedy answer
-        greedy = found.get(GREEDY, found[SAMPLED])
-        opponent = ours[RESAMPLED] if name == config.reference else ours[SAMPLED]
-        models[name] = {
+    comparisons = all_comparisons(answers, config.reference)
+    about_judges: dict[str, Any] = {"judges": [], "agreement": None}
+    if judges:
+        by_judge, about_judges = judge_all(judges, comparisons, prompts, _scores(config))
+        rates = by_judge[0]
+    else:
+        rates = score_all(comparisons, prompts, preference_of(config))
+    tables = as_tables(comparisons, rates)
+    models = {
+        name: {
             "kind": records[name].kind,
-            "win_rate": {
-                "sampled": rate(found[SAMPLED], opponent),
-                "greedy": rate(greedy, ours[GREEDY]),
-                "sampled_vs_greedy": rate(found[SAMPLED], ours[GREEDY]),
-            },
+            "win_rate": tables["win_rate"][name],
             **_describe_model(prompts, records[name], found, references),
         }
-    controls = {
-        condition: rate(rows, ours[SAMPLED])
-        for condition, rows in ours.items()
-        if condition != SAMPLED
+        for name, found in answers.items()
     }
-    return {"models": models, "controls": controls}
+    return {"models": models, "controls": tables[CONTROLS], **about_judges}
 
 
 def headline(evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,6 +137,27 @@ def headline(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "prompts": evaluation["prompts"]["count"],
         "models": table,
     }
+
+
+def _judges(config: EvaluateConfig, gold: MicroworldGold | None, calls: JudgeCalls) -> list[Judge]:
+    seats = seat_judges(
+        config.judges,
+        gold=None if gold is None else gold.gold,
+        seed=config.seed,
+        hardware=config.hardware,
+        calls=calls,
+    )
+    return [judge for judge, _ in seats]
+
+
+def _scores(config: EvaluateConfig) -> list[Preference]:
+    """The scores that every answer has."""
+    asked: dict[Preference, str | None] = {
+        "gold": config.gold,
+        "judge_reward_model": config.judge_reward_model,
+        "reward_model": config.reward_model,
+    }
+    return [score for score, source in asked.items() if source is not None]
 
 
 def _answer_all(

@@ -5,13 +5,11 @@ Only evaluation and simulated labelers may ask for it; no stage that trains can.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from instructgpt.data.records import Prompt
-from instructgpt.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +58,11 @@ class MicroworldGold:
         from instructgpt.microworld.gold import Gold
         from instructgpt.microworld.world import World
 
-        file = Path(path)
-        file = file / "world.json" if file.is_dir() else file
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(f"cannot read the world '{file}': {error.strerror}") from error
-        except ValueError as error:
-            raise DataError(f"{file}: not JSON ({error})") from error
-        self._gold = Gold(World.from_dict(data))
+        self.gold = Gold(World.read(path))
 
     def assess(self, prompt: Prompt, completion: str) -> GoldVerdict:
         """Judge one completion. Errors: DataError for a prompt that is not the microworld's."""
-        found = self._gold.assess(prompt, completion)
+        found = self.gold.assess(prompt, completion)
         unknown = (found.claims_unknown, "unknown" in prompt.meta["gold"])
         return GoldVerdict(
             found.score,

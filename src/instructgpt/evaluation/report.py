@@ -13,11 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from instructgpt.config.report import ReportConfig
 from instructgpt.errors import DataError
 from instructgpt.evaluation import report_charts as charts
+from instructgpt.evaluation import report_judges as judges
 from instructgpt.evaluation import report_tables as tables
 from instructgpt.evaluation.examples import read_examples
 from instructgpt.evaluation.lineage import lineage, lineage_svg
 from instructgpt.evaluation.plots import Chart
 from instructgpt.evaluation.report_json import (
+    label_judges,
     labeler_agreement,
     report_json,
     reward_model_numbers,
@@ -75,6 +77,7 @@ def render(
         **_evaluation_context(evaluation, runs),
         examples=examples,
         filters=_filters(examples),
+        label_judges=judges.judge_context(label_judges(runs)),
         reward_model=_reward_model_context(runs),
         learning=charts.learning_charts(runs),
         timing=charts.timing_chart(runs),
@@ -121,7 +124,8 @@ def _evaluation_context(
 ) -> dict[str, Any]:
     """Everything the page shows of the evaluation; empty sections without one."""
     if evaluation is None:
-        return {"evaluation": None, "reward_over_kl": charts.reward_over_kl(runs, {})}
+        nothing = {"evaluation": None, "evaluation_judges": None}
+        return {**nothing, "reward_over_kl": charts.reward_over_kl(runs, {})}
     accuracy = partial(charts.accuracy_chart, evaluation)
     return {
         "evaluation": evaluation,
@@ -129,6 +133,8 @@ def _evaluation_context(
         "headlines": tables.headlines(evaluation),
         "win_rates": charts.win_rate_chart(evaluation),
         "models": tables.model_rows(evaluation),
+        "evaluation_judges": judges.judge_context(evaluation),
+        "judged": judges.judged_rows(evaluation),
         "controls": tables.control_rows(evaluation),
         "accuracy_charts": _measured(
             accuracy("sampled", {"by_task": ""}),

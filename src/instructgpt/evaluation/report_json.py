@@ -56,6 +56,13 @@ def labeler_agreement(runs: Sequence[StageRun]) -> dict[str, Any] | None:
     return None
 
 
+def label_judges(runs: Sequence[StageRun]) -> dict[str, Any] | None:
+    """Summary of the last round of labels that several judges shared, else of the last, or None."""
+    rounds = [run.summary for run in of_stem(runs, "label") if "judges" in run.summary]
+    shared = [summary for summary in rounds if summary["agreement"]["judges"]]
+    return (shared or rounds or [None])[-1]
+
+
 def environment(runs: Sequence[StageRun]) -> dict[str, Any]:
     """Machine, versions and source revision of the last run that started."""
     last = runs[-1].manifest

@@ -5,13 +5,14 @@ A tie is half a win; outcomes cluster by prompt; an abstention is counted and ne
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from instructgpt.data.records import Prompt
 from instructgpt.judging.intervals import Interval, proportion_interval
-from instructgpt.judging.protocol import Judge
+from instructgpt.judging.protocol import Judge, Look, Ranks
+from instructgpt.progress import progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,10 @@ class WinRate:
     """Win rate of the first model over the second.
 
     `interval` is None when the judge abstained throughout. `ties` is the share of compared items
-    that were ties; `abstained` counts items without any verdict; `order_consistency` is the share
-    of items judged in both orders whose verdicts agree, None where order cannot matter.
+    that were ties; `abstained` counts items without any verdict. Where items were judged in both
+    orders, `order_consistency` is the share of them whose two verdicts agree, and
+    `first_shown_wins` the share of verdicts that are no tie in which the completion shown first
+    won: 0.5 when places do not matter.
     """
 
     interval: Interval | None
@@ -28,42 +31,106 @@ class WinRate:
     abstained: int
     order_consistency: float | None
     judge: str
+    first_shown_wins: Interval | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: the interval's fields beside the counts."""
-        empty = {"value": None, "low": None, "high": None, "n": 0}
+        first = self.first_shown_wins
         return {
-            **(self.interval.to_dict() if self.interval else empty),
+            **(self.interval.to_dict() if self.interval else _EMPTY),
             "ties": self.ties,
             "abstained": self.abstained,
             "order_consistency": self.order_consistency,
+            "first_shown_wins": None if first is None else first.to_dict(),
             "judge": self.judge,
         }
+
+
+_EMPTY = {"value": None, "low": None, "high": None, "n": 0}
+
+
+class Pairing(NamedTuple):
+    """Completions to compare: item i is `first[i]` against `second[i]` on `prompts[i]`.
+
+    A prompt may come several times.
+    """
+
+    prompts: Sequence[Prompt]
+    first: Sequence[str]
+    second: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge said of one item: 1 when the first is better, 0.5 for a tie; None: nothing.
+
+    forward and backward: with the first completion shown first, and second. `asked` is False for
+    identical texts, which are a tie without asking.
+    """
+
+    forward: float | None
+    backward: float | None
+    asked: bool = True
+
+    @property
+    def outcome(self) -> float | None:
+        """The mean of what was said."""
+        given = [v for v in (self.forward, self.backward) if v is not None]
+        return sum(given) / len(given) if given else None
 
 
 def judged_win_rate(
     judge: Judge, prompts: Sequence[Prompt], first: Sequence[str], second: Sequence[str]
 ) -> WinRate:
-    """Show every pair of completions in both orders and average the two verdicts.
+    """Show every pair of completions in both orders and average the two verdicts."""
+    pairing = Pairing(prompts, first, second)
+    (verdicts,) = judge_pairings(judge, [pairing])
+    return win_rate_of(verdicts, prompts, judge.name)
 
-    Item i compares `first[i]` with `second[i]` on `prompts[i]`; a prompt may come several times.
-    Two identical texts are a tie without asking.
+
+def judge_pairings(judge: Judge, pairings: Sequence[Pairing]) -> list[list[Verdict]]:
+    """The verdict on every item of every pairing, all asked at once.
+
+    A judge whom order cannot sway sees one order; what it would say of the other is known.
     """
-    outcomes: list[float | None] = []
-    consistent: list[bool] = []
-    for prompt, one, other in zip(prompts, first, second, strict=True):
-        if one == other:
-            outcomes.append(0.5)
-            continue
-        forward = _verdict(judge.rank(prompt, (one, other)))
-        backward = _verdict(judge.rank(prompt, (other, one)))
-        verdicts = [forward, None if backward is None else 1 - backward]
-        given = [v for v in verdicts if v is not None]
-        outcomes.append(sum(given) / len(given) if given else None)
-        if len(given) == 2:
-            consistent.append(given[0] == given[1])
-    share = sum(consistent) / len(consistent) if consistent else None
-    return _summarise(outcomes, [p.key for p in prompts], judge.name, share)
+    looks: list[Look] = []
+    places: list[tuple[int, int, int]] = []  # pairing, item, turn
+    for number, pairing in enumerate(pairings):
+        for item, (prompt, one, other) in enumerate(zip(*pairing, strict=True)):
+            if one != other:
+                turns = [(one, other), (other, one)][: 1 + judge.order_matters]
+                places += [(number, item, turn) for turn in range(len(turns))]
+                looks += [Look(prompt, shown) for shown in turns]
+    said: dict[tuple[int, int, int], float | None] = {}
+    with progress(f"judge {judge.name}", len(looks), unit="comparison") as bar:
+        for index, ranks in judge.rank_all(looks):
+            said[places[index]] = _verdict(ranks)
+            bar.advance(1)
+    return [
+        [_both(said, number, item, judge) for item in range(len(pairing.prompts))]
+        for number, pairing in enumerate(pairings)
+    ]
+
+
+def win_rate_of(verdicts: Sequence[Verdict], prompts: Sequence[Prompt], judge: str) -> WinRate:
+    """The rate, its interval clustered by prompt, and how far order swayed the judge."""
+    keys = [prompt.key for prompt in prompts]
+    both = [
+        (v.forward, v.backward)
+        for v in verdicts
+        if v.asked and v.forward is not None and v.backward is not None
+    ]
+    consistency = sum(f == b for f, b in both) / len(both) if both else None
+    # in the backward look the second completion was the one shown first
+    first = [
+        (shown_first, key)
+        for v, key in zip(verdicts, keys, strict=True)
+        if v.asked and v.forward is not None and v.backward is not None
+        for shown_first in (v.forward, 1 - v.backward)
+        if shown_first != 0.5
+    ]
+    bias = proportion_interval([v for v, _ in first], [k for _, k in first]) if first else None
+    return _summarise([v.outcome for v in verdicts], keys, judge, consistency, bias)
 
 
 def scored_win_rate(
@@ -80,10 +147,22 @@ def scored_win_rate(
         None if a is None or b is None else 0.5 * ((a > b) - (a < b)) + 0.5
         for a, b in zip(first, second, strict=True)
     ]
-    return _summarise(outcomes, clusters, judge, None)
+    return _summarise(outcomes, clusters, judge)
 
 
-def _verdict(ranks: Sequence[int] | None) -> float | None:
+def _both(
+    said: Mapping[tuple[int, int, int], float | None], number: int, item: int, judge: Judge
+) -> Verdict:
+    if (number, item, 0) not in said:
+        return Verdict(0.5, 0.5, asked=False)
+    forward = said[number, item, 0]
+    if not judge.order_matters:
+        return Verdict(forward, None)
+    backward = said[number, item, 1]
+    return Verdict(forward, None if backward is None else 1 - backward)
+
+
+def _verdict(ranks: Ranks | None) -> float | None:
     """1 when the first of two is better, 0 when worse, 0.5 when tied."""
     if ranks is None:
         return None
@@ -95,13 +174,14 @@ def _summarise(
     outcomes: Sequence[float | None],
     clusters: Sequence[Hashable],
     judge: str,
-    order_consistency: float | None,
+    order_consistency: float | None = None,
+    first_shown_wins: Interval | None = None,
 ) -> WinRate:
     judged = [(o, c) for o, c in zip(outcomes, clusters, strict=True) if o is not None]
     abstained = len(outcomes) - len(judged)
     if not judged:
-        return WinRate(None, None, abstained, order_consistency, judge)
+        return WinRate(None, None, abstained, order_consistency, judge, first_shown_wins)
     values = [o for o, _ in judged]
     interval = proportion_interval(values, [c for _, c in judged])
     ties = sum(v == 0.5 for v in values) / len(values)
-    return WinRate(interval, ties, abstained, order_consistency, judge)
+    return WinRate(interval, ties, abstained, order_consistency, judge, first_shown_wins)

@@ -1,12 +1,23 @@
-"""What it takes to be a judge: people, simulated labelers, models behind an endpoint."""
+"""What it takes to be a judge: a simulated labeler, a reward model, an AI, a function."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from instructgpt.data.records import Prompt
+
+Ranks = Sequence[int]
+"""One rank per completion, 1 is best, equal is a tie."""
+
+
+class Look(NamedTuple):
+    """Completions of one prompt in the order in which a judge sees them."""
+
+    prompt: Prompt
+    completions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +28,30 @@ class Rating:
     flags: dict[str, Any] = field(default_factory=dict)
 
 
-class Judge(Protocol):
-    """Ranks completions blind: it sees texts, never which model wrote them."""
+class Judge(ABC):
+    """Ranks completions blind: it sees texts, never which model wrote them.
+
+    `kind` says what it is, in tables and in the label store. `order_matters`: the place at which
+    a completion is shown may sway it, so that it must be asked in both orders.
+    """
 
     name: str
+    kind: ClassVar[str]
+    order_matters: ClassVar[bool] = False
 
-    def rank(self, prompt: Prompt, completions: Sequence[str]) -> Sequence[int] | None:
-        """One rank per completion, 1 is best, equal is a tie; None when the judge abstains."""
+    @abstractmethod
+    def rank(self, prompt: Prompt, completions: Sequence[str]) -> Ranks | None:
+        """One rank per completion; None when the judge abstains or cannot be understood."""
 
+    def rank_all(self, looks: Sequence[Look]) -> Iterator[tuple[int, Ranks | None]]:
+        """`rank` of many, each with its index, in the order in which they are ready."""
+        for index, look in enumerate(looks):
+            yield index, self.rank(look.prompt, look.completions)
 
-class RatingJudge(Judge, Protocol):
-    """A judge that also rates each completion by itself."""
+    def rate(self, prompt: Prompt, completion: str) -> Rating | None:
+        """Likert score and flags of one completion (paper table 3), of judges that give them."""
+        return None
 
-    def rate(self, prompt: Prompt, completion: str) -> Rating:
-        """Likert score and flags (paper table 3)."""
+    def account(self) -> dict[str, Any]:
+        """What all judgements so far took and why some failed; the same after an interruption."""
+        return {}

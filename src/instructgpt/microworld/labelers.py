@@ -13,9 +13,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import ClassVar
 
 from instructgpt.data.records import Prompt
-from instructgpt.judging.protocol import Rating
+from instructgpt.judging.protocol import Judge, Rating
+from instructgpt.judging.scores import ranks_of_scores
 from instructgpt.microworld.gold import MAX_SCORE, PENALTIES, Gold, score_of
 
 # With these two, labelers order 0.73 to 0.77 of the pairs alike that neither ties, on samples of
@@ -40,8 +42,10 @@ OTHER_RULE: dict[str, float] = {
 
 
 @dataclass(frozen=True)
-class SimulatedLabeler:
+class SimulatedLabeler(Judge):
     """One labeler. `weights`: points that each component costs when it is missing."""
+
+    kind: ClassVar[str] = "simulated"
 
     name: str
     gold: Gold
@@ -61,9 +65,7 @@ class SimulatedLabeler:
 
     def rank(self, prompt: Prompt, completions: Sequence[str]) -> tuple[int, ...]:
         """1 is best; completions whose utilities fall into the same step are tied."""
-        steps = [math.floor(self.utility(prompt, c) / self.tie_width) for c in completions]
-        better = sorted(set(steps), reverse=True)
-        return tuple(1 + better.index(step) for step in steps)
+        return ranks_of_scores([self.utility(prompt, c) for c in completions], self.tie_width)
 
     def rate(self, prompt: Prompt, completion: str) -> Rating:
         """Likert 1-7 from the utility, and the paper's flags as this labeler notices them."""

@@ -7,9 +7,11 @@ ever touches them, so evaluation can ask whether a skill reaches facts it was ne
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from instructgpt.errors import DataError
 from instructgpt.microworld.lexicon import (
@@ -144,6 +146,22 @@ class World:
         if strange:
             raise DataError(f"world.json: unknown name {strange[0]!r}")
         return world
+
+    @classmethod
+    def read(cls, path: str | Path) -> World:
+        """The world at `path`: a world.json, or a run directory that holds one.
+
+        Errors: DataError.
+        """
+        file = Path(path)
+        file = file / "world.json" if file.is_dir() else file
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DataError(f"cannot read the world '{file}': {error.strerror}") from error
+        except ValueError as error:
+            raise DataError(f"{file}: not JSON ({error})") from error
+        return cls.from_dict(data)
 
 
 def name_of(person: str) -> Name:

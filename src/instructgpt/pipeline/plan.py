@@ -132,7 +132,7 @@ def _outside_paths(config: Config) -> Iterator[str]:
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         # Defaults are words such as "auto", never inputs; a folder of that name is a coincidence.
-        if value != field.default:
+        if value != field.default and name not in config.not_inputs:
             yield from _existing_paths(value)
 
 

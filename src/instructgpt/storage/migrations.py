@@ -87,8 +87,8 @@ def m001_rankings(connection: sqlite3.Connection) -> None:
             created_at TEXT NOT NULL,
             UNIQUE (task_id, labeler_id, revision)
         )""",
-        *_append_only("annotations"),
-        *_append_only("completions"),
+        *append_only("annotations"),
+        *append_only("completions"),
     ):
         connection.execute(statement)
 
@@ -157,8 +157,8 @@ def m002_desk(connection: sqlite3.Connection) -> None:
             program TEXT NOT NULL,
             created_at TEXT NOT NULL
         )""",
-        *_append_only("demonstrations"),
-        *_append_only("events"),
+        *append_only("demonstrations"),
+        *append_only("events"),
     ):
         connection.execute(statement)
 
@@ -183,7 +183,7 @@ def m003_forgetting(connection: sqlite3.Connection) -> None:
 MIGRATIONS: tuple[Migration, ...] = (m001_rankings, m002_desk, m003_forgetting)
 
 
-def _append_only(table: str) -> list[str]:
+def append_only(table: str) -> list[str]:
     """Triggers that make history a property of the file rather than of the program."""
     return [_refusal(table, verb) for verb in ("UPDATE", "DELETE")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from instructgpt.config.describe import REQUIRED, Row, describe
+from instructgpt.config.label import LabelConfig
 from instructgpt.config.ppo import PPOConfig
 from instructgpt.pipeline.stages import STAGES, Stage
 
@@ -23,6 +24,18 @@ def test_rows_of_ppo_show_types_limits_and_the_defaults_that_ppo_chose() -> None
         "optim.betas", "list of float", "[0.9, 0.95]", rows["optim.betas"].doc
     )
     assert rows["documents"].default == "none"
+
+
+def test_what_an_entry_of_a_list_may_hold_follows_it() -> None:
+    rows = {row.key: row for row in describe(LabelConfig)}
+    assert rows["judges"].type == "list of simulated | ai | reward_model"
+    assert rows["judges"].default == "[{type: simulated, count: 6, share: 1}]"
+    assert rows["judges[ai]"].type == "section"
+    assert rows["judges[ai].base_url"].default == REQUIRED
+    assert rows["judges[ai].concurrency"].type == "int >= 1, <= 256"
+    assert [key for key in rows if key.startswith("judges[simulated].")] == [
+        f"judges[simulated].{name}" for name in ("type", "count", "share")
+    ]
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.stem)

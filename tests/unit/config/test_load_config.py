@@ -9,6 +9,7 @@ import pytest
 from pydantic import Field, model_validator
 
 from instructgpt.config.base import Config
+from instructgpt.config.label import LabelConfig
 from instructgpt.config.load import did_you_mean, dump_config, load_config, split_flags
 from instructgpt.errors import ConfigError
 
@@ -213,3 +214,28 @@ def test_did_you_mean_prefers_the_same_last_word() -> None:
     assert did_you_mean("lamda", known) == "; did you mean 'lambda'?"
     assert did_you_mean("kl.taget", known) == "; did you mean 'kl.target'?"
     assert did_you_mean("zzz", known) == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            "type: ai, base_url: 'http://x/v1', model: m, modle: 3",
+            "judges: unknown key 'judges.0.modle'; did you mean 'judges.0.model'?",
+        ),
+        ("type: ai, model: m", "judges: 'judges.0.base_url' is required; give it in a YAML file"),
+        (
+            "type: ai, base_url: x, model: m",
+            "judges: judges.0: base_url 'x' does not begin with http:// or https://",
+        ),
+        (
+            "type: simulated, count: 0",
+            "judges: judges.0.count: input should be greater than or equal to 1, got 0",
+        ),
+    ],
+)
+def test_errors_in_an_entry_of_a_list_name_the_entry(entry: str, message: str) -> None:
+    flags = ["--models", "a", "--prompts", "b", "--world", "w", f"judges=[{{{entry}}}]"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(LabelConfig, [], flags)
+    assert str(caught.value) == message

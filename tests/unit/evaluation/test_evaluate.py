@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from instructgpt.evaluation.gold import MicroworldGold
 from instructgpt.microworld import stage as microworld_stage
 from instructgpt.models.create import create_causal_lm
 from instructgpt.models.export import export_model
-from instructgpt.models.load import load_causal_lm, new_reward_model
+from instructgpt.models.load import load_causal_lm, load_reward_model, new_reward_model
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import SamplingParams
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.tokenizer import train_bpe
+from instructgpt.training.scoring import score_texts
 from instructgpt.training.sequence_kl import sequence_log_ratios
 
 NUM_PROMPTS = 8
@@ -282,6 +284,61 @@ def test_real_data_has_no_gold_and_says_who_judges(parts, tmp_path):
     assert other["win_rate"]["sampled"]["value"] is not None
 
 
+def test_judges_decide_win_rates_blind_in_both_orders_and_are_not_paid_twice(
+    parts, endpoint, tmp_path
+):
+    """An AI that prefers length, a reward model and the gold score side by side."""
+    endpoint.script = endpoint.prefers(len)
+    config = settings(
+        parts,
+        models={"sft": str(parts / "sft"), "other": str(parts / "other")},
+        judges=(
+            endpoint.config(name="gpt", price_in=1.0, price_out=1.0),
+            {"type": "reward_model", "model": str(parts / "rm"), "name": "rm"},
+            {"type": "simulated", "count": 1},
+        ),
+        documents_heldout=None,
+    )
+    path = tmp_path / "evaluate"
+    with RunDir.open(path, "evaluate", {}, config.seed, {}) as run:
+        evaluate.run(config, run)
+        asked = len(endpoint.asked)
+        evaluate.run(config, run)  # as after a kill: the answers and the replies are there
+        assert len(endpoint.asked) == asked
+    evaluation = json.loads((path / "evaluation.json").read_text("utf-8"))
+    rows = [row for _, row in read_jsonl(path / "completions.jsonl")]
+    texts = {(r["model"], r["condition"], r["prompt_index"]): r["completion"] for r in rows}
+    pairs = [(texts["other", "sampled", i], texts["sft", "sampled", i]) for i in range(NUM_PROMPTS)]
+    expected = sum(0.5 + 0.5 * ((len(a) > len(b)) - (len(a) < len(b))) for a, b in pairs)
+    gpt, rm, labeler = evaluation["judges"]
+    assert evaluation["judge"] == "gpt"
+    assert "saw every two answers" in evaluation["judge_note"]
+    rate = evaluation["models"]["other"]["win_rate"]["sampled"]
+    assert rate == gpt["win_rate"]["other"]["sampled"]
+    assert rate["value"] == expected / NUM_PROMPTS
+    assert gpt["order_consistency"] == 1.0
+    assert gpt["first_shown_wins"]["value"] == 0.5
+    assert gpt["questions"] == len(set(endpoint.asked)) == asked
+    assert gpt["cost"] == pytest.approx(asked * 107 / 1e6)
+    assert (rm["kind"], rm["order_consistency"]) == ("reward_model", None)
+    assert labeler["name"] == "labeler-1"
+    reward_model = load_reward_model(parts / "rm", device="cpu", dtype="float32")
+    prompts = [Prompt.from_dict({"prompt": rows[i]["prompt"]}) for i in range(NUM_PROMPTS)]
+    ours, theirs = (
+        score_texts(reward_model, prompts, [pair[side] for pair in pairs], max_tokens=4096)
+        for side in (0, 1)
+    )
+    by_reward = sum(
+        0.5 + 0.5 * ((a > b) - (a < b)) if one != other else 0.5
+        for a, b, (one, other) in zip(ours, theirs, pairs, strict=True)
+    )
+    assert rm["win_rate"]["other"]["sampled"]["value"] == by_reward / NUM_PROMPTS
+    kinds = {(e["a"], e["b"]) for e in evaluation["agreement"]["kinds"]}
+    assert {("ai", "gold"), ("ai", "reward_model"), ("gold", "simulated")} <= kinds
+    for question in endpoint.asked:
+        assert not set(re.findall(r"\b(sft|other|greedy|sampled)\b", question)), "it is blind"
+
+
 def test_curves_of_a_ppo_run(parts, tmp_path):
     """Gold of hand-written answers: a polite right answer scores 5, silence 0."""
     prompts = load_prompts(parts / "world" / "prompts_eval.jsonl").records[:2]
@@ -310,6 +367,10 @@ def test_curves_of_a_ppo_run(parts, tmp_path):
         ({"reference": "sftt"}, "reference 'sftt'"),
         ({"world": None}, "go together"),
         ({"gold": None, "world": None, "reward_model": None}, "nobody judges"),
+        (
+            {"gold": None, "world": None, "judges": ({"type": "simulated"},)},
+            "simulated judges need gold",
+        ),
         ({"sampling": SamplingConfig(temperature=0)}, "greedy condition"),
         ({"control_temperatures": (0.0,)}, "above 0"),
         ({"gold": None, "world": None, "ppo_runs": {"ppo": "x"}}, "need gold"),

@@ -14,6 +14,7 @@ from instructgpt.errors import DataError
 from instructgpt.evaluation import plots, report
 from instructgpt.evaluation.lineage import Node, lineage_svg
 from instructgpt.evaluation.report_tables import duration, verdict
+from instructgpt.judging.agreement_matrix import GivenRanking, agreement_matrix
 from instructgpt.storage.run_dir import RunDir
 
 
@@ -181,6 +182,44 @@ def test_models_that_were_not_evaluated_are_named(copied):
     summary, html, _ = build(copied)
     assert "Not evaluated: DPO." in summary["missing"]
     assert "Not evaluated: DPO." in html
+
+
+def test_the_page_shows_who_judged_and_how_far_they_agree(copied):
+    """A matrix with n and interval, the AI beside people, places, failures and cost."""
+    given = [
+        GivenRanking(task, judge, kind, ranks, f"p{task}")
+        for task in range(20)
+        for judge, kind, ranks in (
+            ("ann <b>", "people", (1, 2, 3)),
+            ("gpt", "ai", (1, 2, 3) if task % 4 else (3, 2, 1)),
+        )
+    ]
+    gpt = {
+        "name": "gpt",
+        "kind": "ai",
+        "asked": 20,
+        "abstained": 2,
+        "questions": 40,
+        "failures": {"last line is no ranking": 3},
+        "tokens_in": 4000,
+        "tokens_out": 280,
+        "cost": 0.0125,
+        "order_consistency": {"value": 0.9, "low": 0.8, "high": 0.95, "n": 20},
+        "first_shown_wins": {"value": 0.62, "low": 0.5, "high": 0.7, "n": 20},
+    }
+    file = copied / "labels" / "done.json"
+    done = json.loads(file.read_text("utf-8"))
+    done["summary"] |= {"judges": [gpt], "agreement": agreement_matrix(given)}
+    file.write_text(json.dumps(done), "utf-8")
+    _, html, _ = build(copied)
+    section = html.partition('<h2 id="judges">')[2].partition("</section>")[0]
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", section))
+    assert "AI and people 75 % [" in shown
+    assert "60 in 20" in shown
+    assert "ann &lt;b&gt;" in section
+    for words in ("3 last line is no ranking", "90 %", "62 % [50, 70]", "4,000 / 280", "0.0125"):
+        assert words in shown, words
+    assert Page(html).open == []
 
 
 def test_without_gold_the_page_says_who_judges(copied):

@@ -8,14 +8,17 @@ import pytest
 
 from instructgpt.data.records import Prompt
 from instructgpt.evaluation.win_rate import judged_win_rate, scored_win_rate
+from instructgpt.judging.protocol import Judge
 
 PROMPTS = [Prompt.from_text(f"question {i}") for i in range(4)]
 
 
-class FakeJudge:
+class FakeJudge(Judge):
     """Ranks by a rule over the texts and remembers what it was shown."""
 
     name = "fake"
+    kind = "fake"
+    order_matters = True
 
     def __init__(self, rule: Callable[[Sequence[str]], Sequence[int] | None]) -> None:
         self.rule = rule
