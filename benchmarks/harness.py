@@ -34,9 +34,10 @@ class Side:
     script: str
     arguments: list[str] = field(default_factory=list)
 
-    def measure(self) -> dict[str, Any]:
+    def measure(self, threads: int) -> dict[str, Any]:
         """Run it once. Exits with its own words when it fails."""
         command = [str(self.python), str(HERE / self.script), *self.arguments]
+        command += ["--threads", str(threads)]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
@@ -47,7 +48,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Case:
-    """One row of a benchmark's table. metric: a key of both sides' JSON, more is better."""
+    """One row of a benchmark's table. metric: both sides print `METRIC_per_s`; more is better."""
 
     name: str
     ours: Side
@@ -57,35 +58,46 @@ class Case:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--pairs and --only, which every benchmark takes."""
+    """What every benchmark takes: --pairs, --only, --threads, --clock."""
     parser.add_argument("--pairs", type=int, default=3, help="interleaved pairs per case")
     parser.add_argument("--only", default="", help="run the cases whose name contains this")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both sides")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu: processor seconds; with --threads 1 they do not see who else is on the machine",
+    )
 
 
-def run_cases(benchmark: str, cases: list[Case], pairs: int, only: str = "") -> None:
+def run_cases(benchmark: str, cases: list[Case], arguments: argparse.Namespace) -> None:
     """Measure the cases, print a line for each pair and each median, write results/NAME.json."""
-    rows = [_run_case(case, pairs) for case in cases if only in case.name]
+    only = arguments.only
+    rows = [_run_case(case, arguments) for case in cases if only in case.name]
     if not rows:
         sys.exit(f"no case of {benchmark} contains '{only}': {', '.join(c.name for c in cases)}")
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{benchmark}.json"
-    kept = {row["case"]: row for row in json.loads(path.read_text())["cases"]} if only else {}
+    before = json.loads(path.read_text())["cases"] if only and path.exists() else []
+    kept = {row["case"]: row for row in before}
     kept |= {row["case"]: row for row in rows}
     path.write_text(json.dumps({"machine": machine(), "cases": list(kept.values())}, indent=1))
     print(f"written: {path.relative_to(HERE.parent)}")
 
 
-def _run_case(case: Case, pairs: int) -> dict[str, Any]:
+def _run_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+    pairs = arguments.pairs
+    metric = f"{case.metric}_per_{'cpu_s' if arguments.clock == 'cpu' else 's'}"
     ours, theirs, ratios = [], [], []
     for pair in range(pairs):
         # Who goes first alternates: a machine that warms up or slows down favours nobody.
         order = [(case.ours, ours), (case.theirs, theirs)]
         for side, found in order if pair % 2 == 0 else reversed(order):
-            found.append(side.measure())
-        ratios.append(ours[-1][case.metric] / theirs[-1][case.metric])
+            found.append(side.measure(arguments.threads))
+        ratios.append(ours[-1][metric] / theirs[-1][metric])
         print(
-            f"{case.name}: {case.metric} {ours[-1][case.metric]:.4g} against "
-            f"{theirs[-1][case.metric]:.4g} ({case.theirs.name}), {ratios[-1]:.2f} x",
+            f"{case.name}: {metric} {ours[-1][metric]:.4g} against "
+            f"{theirs[-1][metric]:.4g} ({case.theirs.name}), {ratios[-1]:.2f} x",
             flush=True,
         )
     median = statistics.median(ratios)
@@ -95,13 +107,14 @@ def _run_case(case: Case, pairs: int) -> dict[str, Any]:
     )
     return {
         "case": case.name,
-        "metric": case.metric,
+        "metric": metric,
         "peer": case.theirs.name,
         "ratio": median,
         "low": min(ratios),
         "high": max(ratios),
         "aim": case.aim,
         "arguments": case.ours.arguments,
+        "threads": arguments.threads,
         "ours": ours,
         "theirs": theirs,
         "date": time.strftime("%Y-%m-%d"),

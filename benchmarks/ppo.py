@@ -31,13 +31,13 @@ def main() -> None:
             f"ppo {size} {length}",
             Side("instructgpt", OURS, "workloads/ppo.py", [*shape, *eos]),
             Side("trl 1.12.0", peer, "peers/ppo.py", [*shape, *eos]),
-            "episodes_per_s",
+            "episodes",
             aim,
         )
         for size, shape in SIZES.items()
         for length, (eos, aim) in LENGTHS.items()
     ]
-    run_cases("ppo", cases, arguments.pairs, arguments.only)
+    run_cases("ppo", cases, arguments)
 
 
 if __name__ == "__main__":

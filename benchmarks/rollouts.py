@@ -29,11 +29,11 @@ def main() -> None:
                     f"rollouts R={requests} K={samples} against {engine}",
                     Side("instructgpt", OURS, "workloads/rollout.py", work),
                     Side(engine, OURS, "workloads/rollout.py", [*work, "--engine", engine]),
-                    "tokens_per_s",
+                    "tokens",
                     aim,
                 )
             )
-    run_cases("rollouts", cases, arguments.pairs, arguments.only)
+    run_cases("rollouts", cases, arguments)
 
 
 if __name__ == "__main__":

@@ -31,13 +31,13 @@ def main() -> None:
             f"sft {size} against {name}",
             Side("instructgpt", OURS, "workloads/sft.py", shape),
             Side(f"trl 1.16.0 ({name})", peer, "peers/sft.py", [*shape, *settings]),
-            "tokens_per_s",
+            "tokens",
             aim,
         )
         for size, shape in SIZES.items()
         for name, (settings, aim) in SETTINGS.items()
     ]
-    run_cases("sft", cases, arguments.pairs, arguments.only)
+    run_cases("sft", cases, arguments)
 
 
 if __name__ == "__main__":

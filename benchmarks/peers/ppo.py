@@ -10,7 +10,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workloads"))
 import torch
 from datasets import Dataset
 from models import (
+    Stopwatch,
     add_model_arguments,
     language_model,
     millions,
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--eos", type=float, default=0.0)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(arguments.threads)
     policy, reference = language_model(arguments, arguments.eos), language_model(arguments)
     reference.load_state_dict(policy.state_dict())
     prompts = random_prompts(max(arguments.episodes, 256), arguments.vocab)
@@ -57,14 +57,13 @@ def main() -> None:
             train_dataset=data,
             eval_dataset=data.select(range(8)),
         )
-        started = time.perf_counter()
+        watch = Stopwatch()
         trainer.train()
-        seconds = time.perf_counter() - started
+        rates = watch.rates(episodes=arguments.episodes)
     print(
         json.dumps(
             {
-                "episodes_per_s": arguments.episodes / seconds,
-                "seconds": seconds,
+                **rates,
                 "params_m": millions(policy),
                 "peak_mib": peak_mib(),
             }

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workloads"))
@@ -17,6 +15,7 @@ import torch
 from datasets import Dataset
 from models import (
     FIRST_WORD,
+    Stopwatch,
     add_model_arguments,
     language_model,
     millions,
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("--no-checkpointing", action="store_true")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(arguments.threads)
     rng = random.Random(0)
 
     def words(count: int) -> str:
@@ -66,14 +65,13 @@ def main() -> None:
             processing_class=word_tokenizer(arguments.vocab),
             train_dataset=Dataset.from_list(rows),
         )
-        started = time.perf_counter()
+        watch = Stopwatch()
         trainer.train()
-        seconds = time.perf_counter() - started
+        rates = watch.rates(tokens=useful)
     print(
         json.dumps(
             {
-                "tokens_per_s": useful / seconds,
-                "seconds": seconds,
+                **rates,
                 "bf16": settings.bf16,
                 "params_m": millions(model),
                 "peak_mib": peak_mib(),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import random
 import resource
 import sys
+import time
 from typing import Any
 
 import torch
@@ -45,7 +47,11 @@ def word_tokenizer(vocab: int, padding_side: str = "right") -> PreTrainedTokeniz
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """--layers, --width, --vocab: 4 x 256 is 4.3M parameters, 12 x 768 with 50257 is GPT-2."""
+    """--layers, --width, --vocab: 4 x 256 is 4.3M parameters, 12 x 768 with 50257 is GPT-2.
+
+    --threads: processor threads of torch, all cores by default.
+    """
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--vocab", type=int, default=4096)
@@ -95,6 +101,22 @@ def random_prompts(count: int, vocab: int, shortest: int = 8, longest: int = 64)
         [rng.randrange(FIRST_WORD, vocab) for _ in range(rng.randint(shortest, longest))]
         for _ in range(count)
     ]
+
+
+class Stopwatch:
+    """Seconds and processor seconds (of all threads) since it was made, and rates in both."""
+
+    def __init__(self) -> None:
+        self._seconds, self._cpu_seconds = time.perf_counter(), time.process_time()
+
+    def rates(self, **done: float) -> dict[str, float]:
+        """For `episodes=64`: episodes_per_s, episodes_per_cpu_s, seconds, cpu_seconds."""
+        seconds = time.perf_counter() - self._seconds
+        cpu_seconds = time.process_time() - self._cpu_seconds
+        found = {"seconds": seconds, "cpu_seconds": cpu_seconds}
+        for name, count in done.items():
+            found |= {f"{name}_per_s": count / seconds, f"{name}_per_cpu_s": count / cpu_seconds}
+        return {name: float(f"{value:.5g}") for name, value in found.items()}
 
 
 def millions(model: nn.Module) -> float:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import time
 
 import torch
 from models import (
     EOS,
     PAD,
+    Stopwatch,
     Tokenizer,
     add_model_arguments,
     language_model,
@@ -25,8 +25,8 @@ from models import (
 
 from instructgpt.config.ppo import PPOConfig
 from instructgpt.distributed.world import World
-from instructgpt.models.attention import use_short_attention
 from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.kernels import use_fast_kernels
 from instructgpt.models.load import freeze
 from instructgpt.models.precision import choose_device, choose_dtype
 from instructgpt.models.scalar_model import ScalarModel
@@ -52,16 +52,15 @@ def main() -> None:
     trainer.engine.generate(
         [[5, 6, 7]], SamplingParams(max_new_tokens=1)
     )  # the check of what the model can take
-    started = time.perf_counter()
+    watch = Stopwatch()
     generated = 0
     for step in range(trainer.total_steps):
         generated += round(trainer.step(step)["length"] * arguments.batch)
-    seconds = time.perf_counter() - started
+    rates = watch.rates(episodes=arguments.episodes)
     print(
         json.dumps(
             {
-                "episodes_per_s": arguments.episodes / seconds,
-                "seconds": seconds,
+                **rates,
                 "phases": trainer.clock.seconds,
                 "generated_tokens": generated,
                 "dtype": str(trainer.policy.dtype),
@@ -74,6 +73,7 @@ def main() -> None:
 
 def make_trainer(arguments: argparse.Namespace) -> PPOTrainer:
     torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
     device = choose_device()
     dtype, _ = choose_dtype(arguments.dtype, device)
     policy = CausalLM(language_model(arguments, arguments.eos).to(device), Tokenizer(), dtype)
@@ -81,7 +81,7 @@ def make_trainer(arguments: argparse.Namespace) -> PPOTrainer:
     reward_model = ScalarModel(scalar_model(arguments).to(device), Tokenizer(), dtype)
     critic = ScalarModel(scalar_model(arguments).to(device), Tokenizer(), dtype)
     for one in (policy, reference, reward_model, critic):
-        use_short_attention(one.model, dtype)
+        use_fast_kernels(one.model, dtype)
     freeze(reference.model)
     freeze(reward_model.model)
     config = PPOConfig(

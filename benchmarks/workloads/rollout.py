@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 
 import torch
 from models import (
     EOS,
     PAD,
+    Stopwatch,
     add_model_arguments,
     language_model,
     millions,
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--eos", type=float, default=0.04)
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
     model = language_model(arguments, arguments.eos).eval()
     if torch.cuda.is_available():
         model.cuda()
@@ -47,14 +48,13 @@ def main() -> None:
         model, arguments
     )
     sample(prompts[:4])
-    started = time.perf_counter()
+    watch = Stopwatch()
     tokens = sample(prompts)
-    seconds = time.perf_counter() - started
+    rates = watch.rates(tokens=tokens)
     print(
         json.dumps(
             {
-                "tokens_per_s": tokens / seconds,
-                "seconds": seconds,
+                **rates,
                 "tokens": tokens,
                 "params_m": millions(model),
                 "peak_mib": peak_mib(),

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import time
 
 import torch
 from models import (
     EOS,
     FIRST_WORD,
+    Stopwatch,
     Tokenizer,
     add_model_arguments,
     language_model,
@@ -23,8 +23,8 @@ from models import (
 
 from instructgpt.config.sft import SFTConfig
 from instructgpt.distributed.world import World
-from instructgpt.models.attention import use_short_attention
 from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.kernels import use_fast_kernels
 from instructgpt.models.precision import choose_device, choose_dtype
 from instructgpt.storage.token_store import TokenSequence
 from instructgpt.training.sft import SFTTrainer
@@ -40,10 +40,11 @@ def main() -> None:
     parser.add_argument("--tokens-per-microbatch", type=int, default=4096)
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
     device = choose_device()
     dtype, _ = choose_dtype(arguments.dtype, device)
     lm = CausalLM(language_model(arguments).to(device), Tokenizer(), dtype)
-    use_short_attention(lm.model, dtype)
+    use_fast_kernels(lm.model, dtype)
     rows = demonstrations(arguments.rows, arguments.vocab)
     trainer = SFTTrainer(
         SFTConfig(
@@ -62,18 +63,17 @@ def main() -> None:
         world=World(),
     )
     useful = sum(len(ids) for ids, _ in rows)
-    started = time.perf_counter()
+    watch = Stopwatch()
     for step in range(trainer.total_steps):
         trainer.step(step)
-    seconds = time.perf_counter() - started
+    rates = watch.rates(tokens=useful)
     parameters = sum(p.numel() for p in lm.model.parameters())
     print(
         json.dumps(
             {
-                "tokens_per_s": useful / seconds,
-                "seconds": seconds,
+                **rates,
                 "dtype": str(dtype),
-                "tflops": 6 * parameters * useful / seconds / 1e12,
+                "tflops": 6 * parameters * rates["tokens_per_s"] / 1e12,
                 "params_m": millions(lm.model),
                 "peak_mib": peak_mib(),
             }
