@@ -14,6 +14,10 @@ from torch.utils.checkpoint import checkpoint
 
 from instructgpt.losses.precision import at_least_float32
 
+# On a processor logits are widened to float32 this many at a time: the 4 MB stay in its cache, and
+# the allocator hands out the same memory again.
+_CPU_BLOCK = 1 << 20
+
 
 def token_logprobs(logits_BTV: Tensor, token_ids_BT: Tensor, temperature: float = 1.0) -> Tensor:
     """Log-probability of every token given the ones before it, in nats, at least float32.
@@ -28,18 +32,28 @@ def token_logprobs(logits_BTV: Tensor, token_ids_BT: Tensor, temperature: float 
 
 def logprobs_of(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
     """Log-probability of ``targets [...]`` under the ``logits [..., V]`` beside them, unshifted."""
-    logits_NV = _scaled(logits, temperature).reshape(-1, logits.shape[-1])
+    logits_NV, targets_N = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
+    rows = _rows_of_a_block(logits_NV)
+    blocks = zip(torch.split(logits_NV, rows), torch.split(targets_N, rows), strict=True)
     # No target is ignored: a label such as -100 that strays in here is an error, not a 0.
-    loss_N = F.cross_entropy(
-        logits_NV, targets.reshape(-1), reduction="none", ignore_index=torch.iinfo(torch.int64).min
-    )
-    return -loss_N.view(targets.shape)
+    losses = [
+        F.cross_entropy(
+            _scaled(logits_RV, temperature),
+            targets_R,
+            reduction="none",
+            ignore_index=torch.iinfo(torch.int64).min,
+        )
+        for logits_RV, targets_R in blocks
+    ]
+    return -torch.cat(losses).view(targets.shape)
 
 
 def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Entropy in nats of each distribution in ``logits [..., V]``; forbidden tokens may be -inf."""
-    probs = _scaled(logits, temperature).softmax(dim=-1)
-    return -torch.xlogy(probs, probs).sum(dim=-1)
+    logits_NV = logits.reshape(-1, logits.shape[-1])
+    blocks = torch.split(logits_NV, _rows_of_a_block(logits_NV))
+    probs = (_scaled(logits_RV, temperature).softmax(dim=-1) for logits_RV in blocks)
+    return torch.cat([-torch.xlogy(p, p).sum(dim=-1) for p in probs]).view(logits.shape[:-1])
 
 
 def token_entropy(logits_BTV: Tensor, temperature: float = 1.0) -> Tensor:
@@ -80,6 +94,13 @@ def chunked_token_logprobs(
     parts = [checkpoint(one_chunk, *chunk, use_reentrant=False) for chunk in chunks]
     logprobs, entropies = zip(*parts, strict=True)
     return torch.cat(logprobs), torch.cat(entropies) if with_entropy else None
+
+
+def _rows_of_a_block(logits_NV: Tensor) -> int:
+    rows, vocabulary = logits_NV.shape
+    if logits_NV.device.type != "cpu":
+        return max(1, rows)
+    return max(1, _CPU_BLOCK // vocabulary)
 
 
 def _scaled(logits: Tensor, temperature: float) -> Tensor:

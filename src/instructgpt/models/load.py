@@ -19,9 +19,9 @@ from transformers import (
 
 from instructgpt.errors import CheckpointError, ConfigError
 from instructgpt.models.adapter_files import CONFIG
-from instructgpt.models.attention import use_short_attention
 from instructgpt.models.causal_lm import CausalLM, sees_the_future
 from instructgpt.models.classifier import classifier_class
+from instructgpt.models.kernels import use_fast_kernels
 from instructgpt.models.precision import choose_device, choose_dtype
 from instructgpt.models.quiet import quiet_transformers
 from instructgpt.models.scalar_model import ScalarModel, init_scalar_head, scalar_head
@@ -92,7 +92,7 @@ def load_causal_lm(
     _set_special_ids(model, words)
     where = choose_device(device)
     compute_dtype, _reason = choose_dtype(dtype, where)
-    use_short_attention(model.to(where), compute_dtype)
+    use_fast_kernels(model.to(where), compute_dtype)
     if sees_the_future(model):
         raise CheckpointError(
             f"'{source}' ({type(model).__name__}) lets a token see those after it; choose a "
@@ -190,7 +190,7 @@ def _load_scalar(
     _set_special_ids(model, tokenizer)
     where = choose_device(device)
     compute_dtype, _reason = choose_dtype(dtype, where)
-    use_short_attention(model.to(where), compute_dtype)
+    use_fast_kernels(model.to(where), compute_dtype)
     return ScalarModel(model, tokenizer, compute_dtype)
 
 

@@ -9,9 +9,9 @@ from instructgpt.config.pretrain import PretrainConfig
 from instructgpt.data.readers import stream_records
 from instructgpt.data.records import Document
 from instructgpt.distributed.world import World
-from instructgpt.models.attention import use_short_attention
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.create import create_causal_lm
+from instructgpt.models.kernels import use_fast_kernels
 from instructgpt.models.load import load_causal_lm
 from instructgpt.models.precision import choose_device, choose_dtype
 from instructgpt.storage.run_dir import RunDir
@@ -76,7 +76,7 @@ def _load_or_create(config: PretrainConfig) -> CausalLM:
     device = choose_device(hardware.device)
     dtype, _reason = choose_dtype(hardware.dtype, device)
     model = create_causal_lm(config.shape, tokenizer, config.seed)
-    use_short_attention(model.to(device), dtype)
+    use_fast_kernels(model.to(device), dtype)
     return CausalLM(model, tokenizer, dtype)
 
 

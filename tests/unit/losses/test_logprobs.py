@@ -117,6 +117,21 @@ def test_zero_temperature_and_ignored_labels_are_errors() -> None:
         logprobs.token_logprobs(logits_BTV, token_ids_BT)
 
 
+def test_blocks_of_rows_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last block is shorter; values, entropies and gradients equal those of one block."""
+    logits_BTV, token_ids_BT = random_batch(5, 7, 13, dtype=torch.float32)
+    weights_BT = torch.linspace(-1, 1, 35).view(5, 7)
+    found = []
+    for rows in (100, 4, 1):
+        monkeypatch.setattr(logprobs, "_CPU_BLOCK", rows * 13)
+        leaf_BTV = logits_BTV.bfloat16().requires_grad_()
+        got_BT = logprobs.token_logprobs(leaf_BTV, token_ids_BT, 0.7)
+        (got_BT * weights_BT).sum().backward()
+        found.append((got_BT, leaf_BTV.grad, logprobs.token_entropy(leaf_BTV.detach(), 0.7)))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 class SpyHead(nn.Module):
     """A linear head that remembers the largest number of rows it was asked for."""
 
