@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 
 from instructgpt.serving.errors import ApiError
-from instructgpt.serving.feedback import FeedbackRequest
+from instructgpt.serving.feedback import FeedbackRequest, ForgetRequest
 from instructgpt.serving.host import Host
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
@@ -46,11 +46,19 @@ def add_page(app: FastAPI, host: Host) -> None:
 
     @app.post("/v1/feedback")
     async def feedback(body: FeedbackRequest) -> Response:
-        """Store a verdict on answers."""
+        """Keep a prompt, or a verdict on answers."""
         if host.feedback is None:
             raise ApiError(404, "verdicts are not stored; start with --feedback FOLDER")
-        await asyncio.to_thread(host.feedback.record, body)
-        return JSONResponse({"stored": True})
+        outcome = await asyncio.to_thread(host.feedback.record, body)
+        stored = outcome == "stored"
+        return JSONResponse({"stored": stored, "reason": None if stored else outcome})
+
+    @app.delete("/v1/feedback")
+    async def forget(body: ForgetRequest) -> Response:
+        """Take back what a user gave; who knows the random name is that user."""
+        if host.feedback is None:
+            raise ApiError(404, "nothing is stored; start with --feedback FOLDER")
+        return JSONResponse({"removed": await asyncio.to_thread(host.feedback.forget, body.user)})
 
 
 def _file(name: str) -> Response:

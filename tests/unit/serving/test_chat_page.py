@@ -37,6 +37,7 @@ def page(chromium, running):
     page.click("#open-settings")
     page.fill("#max-tokens", "8")
     page.fill("#seed", "1")
+    page.check("#consent")
     page.click("#open-settings")
     yield page
     assert page.complaints == []
@@ -90,7 +91,32 @@ def test_a_thumb_keeps_its_reason(page, feedback_folder) -> None:
     page.wait_for_selector("[aria-pressed=true]")
     row = json.loads((feedback_folder / "thumbs.jsonl").read_text().splitlines()[-1])
     assert row["label"] is False
-    assert row["meta"] == {"model": "tiny", "reason": "too vague"}
+    assert (row["meta"]["model"], row["meta"]["reason"]) == ("tiny", "too vague")
+
+
+@pytest.mark.browser
+def test_what_is_given_is_given_by_consent_and_can_be_taken_back(page, feedback_folder) -> None:
+    def kept() -> set[str]:
+        lines = (feedback_folder / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
+        return {json.loads(line)["prompt"][-1]["content"] for line in lines}
+
+    with page.expect_response("**/v1/feedback"):
+        ask(page, "Mine to give")
+    assert "Mine to give" in kept()
+    page.click("#open-settings")
+    page.uncheck("#consent")
+    ask(page, "Mine to keep")
+    page.click("text=Good >> nth=-1")  # asks nothing: the answer was no
+    page.click("#forget")
+    page.wait_for_selector("#forgotten:has-text('Removed: 1')")
+    assert not {"Mine to give", "Mine to keep"} & kept()
+    page.evaluate("localStorage.removeItem('consent')")
+    asked = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    page.click("text=Bad >> nth=-1")
+    assert "may be kept" in asked[0]
+    page.click("text=Bad >> nth=-1")  # asked once
+    assert len(asked) == 1
 
 
 @pytest.mark.browser

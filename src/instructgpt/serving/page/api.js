@@ -12,8 +12,9 @@ export async function models(key) {
   return (await response.json()).data.map((model) => model.id);
 }
 
-export async function feedback(key, row) {
-  await checked(await fetch("/v1/feedback", { method: "POST", headers: headers(key), body: JSON.stringify(row) }));
+export async function feedback(key, row, method = "POST") {
+  const response = await checked(await fetch("/v1/feedback", { method, headers: headers(key), body: JSON.stringify(row) }));
+  return response.json();
 }
 
 export async function canTakeFeedback(key) {

@@ -66,6 +66,7 @@ async function reply() {
   state.turns.push(turn);
   state.running = new AbortController();
   draw();
+  keepPrompt(messages);
   await Promise.all(turn.sides.map((side) => fill(side, { ...settings(), model: side.model, messages })));
   state.running = null;
   draw();
@@ -146,7 +147,7 @@ function answerTools(turn, side) {
   if (!state.feedback || turn.blind) return tools;
   for (const good of [true, false]) {
     const thumb = button(word(good ? "good" : "bad"), async () => {
-      const reason = prompt(word("why"));
+      const reason = consents() ? prompt(word("why")) : null;
       if (reason === null) return;
       await send({ prompt: turn.messages, completions: [side.text], models: [side.model], good, reason }, () => { side.good = good; });
     });
@@ -176,9 +177,44 @@ function vote(turn, ranks) {
   send({ prompt: turn.messages, completions: turn.sides.map((s) => s.text), models: turn.sides.map((s) => s.model), ranks }, () => {});
 }
 
+// Asked once, and changed in the settings.
+function consents() {
+  if (localStorage.getItem("consent") === null) setConsent(confirm(word("mayKeep")));
+  return localStorage.getItem("consent") === "yes";
+}
+
+function setConsent(given) {
+  localStorage.setItem("consent", given ? "yes" : "no");
+  $("consent").checked = given;
+}
+
+// A random name that nobody else knows; what was given can be taken back under it.
+function person() {
+  if (!localStorage.getItem("person")) {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    localStorage.setItem("person", [...bytes].map((b) => b.toString(16).padStart(2, "0")).join(""));
+  }
+  return localStorage.getItem("person");
+}
+
+async function keepPrompt(messages) {
+  if (!state.feedback || localStorage.getItem("consent") !== "yes") return;
+  const row = { prompt: messages, user: person(), consent: true };
+  await api.feedback($("key").value, row).catch((error) => $("turns").append(make("p", "error", error.message)));
+}
+
+async function forget() {
+  const { removed } = await api.feedback($("key").value, { user: person() }, "DELETE");
+  setConsent(false);
+  localStorage.removeItem("person");
+  $("forgotten").textContent = `${word("forgotten")} ${removed}`;
+}
+
 async function send(row, then) {
+  if (!consents()) return;
   try {
-    await api.feedback($("key").value, row);
+    const { stored, reason } = await api.feedback($("key").value, { ...row, user: person(), consent: true });
+    if (!stored) throw new Error(word(reason));
     then();
     draw();
   } catch (error) {
@@ -200,6 +236,7 @@ async function connect() {
   try {
     state.names = await api.models($("key").value);
     state.feedback = await api.canTakeFeedback($("key").value);
+    $("consent-line").hidden = !state.feedback;
     $("model").replaceChildren(...state.names.map((name) => new Option(name, name)));
     $("compare").disabled = state.names.length < 2;
     draw();
@@ -227,6 +264,9 @@ $("ask").onsubmit = (event) => { event.preventDefault(); submit(); };
 $("settings").onsubmit = (event) => event.preventDefault();
 $("stop").onclick = () => state.running?.abort();
 $("fresh").onclick = () => { state.running?.abort(); state.turns = []; draw(); $("text").focus(); };
+$("consent").checked = localStorage.getItem("consent") === "yes";
+$("consent").onchange = () => setConsent($("consent").checked);
+$("forget").onclick = () => forget().catch((error) => { $("forgotten").textContent = error.message; });
 $("export").onclick = exportConversation;
 $("open-settings").onclick = () => openSettings($("settings").hidden);
 $("key").onchange = () => { sessionStorage.setItem("key", $("key").value); connect(); };

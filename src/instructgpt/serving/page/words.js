@@ -9,6 +9,9 @@ export const words = {
     save: "Save and answer", cancel: "Cancel", left: "Left is better", right: "Right is better",
     same: "Equally good", answerA: "Answer A", answerB: "Answer B", cut: "(cut at the limit)",
     stopped: "(stopped)", keys: "Enter sends, Shift+Enter breaks the line, Esc stops, / comes back here",
+    mayKeep: "My prompts and verdicts may be kept to train the next model. I can take them back.",
+    forget: "Take back everything", forgotten: "Removed:",
+    personal_data: "Not kept: it holds personal data.", user_cap: "Not kept: you have given enough prompts.",
     presets: ["Free conversation", "Question answering", "Dialogue", "Summarisation", "Translation"],
   },
   zh: {
@@ -20,6 +23,9 @@ export const words = {
     save: "保存并回答", cancel: "取消", left: "左边更好", right: "右边更好",
     same: "一样好", answerA: "回答 A", answerB: "回答 B", cut: "（达到长度上限）",
     stopped: "（已停止）", keys: "Enter 发送，Shift+Enter 换行，Esc 停止，/ 回到输入框",
+    mayKeep: "我的提示和评价可以保存下来，用来训练下一个模型。我可以随时收回。",
+    forget: "全部收回", forgotten: "已删除：",
+    personal_data: "未保存：其中含有个人信息。", user_cap: "未保存：您提供的提示已经足够多。",
     presets: ["自由对话", "问答", "对话", "摘要", "翻译"],
   },
 };
