@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import openai
@@ -75,9 +75,11 @@ class Running:
     host: Host
     url: str
     server: uvicorn.Server
+    clients: list[openai.OpenAI] = field(default_factory=list)
 
     def client(self, key: str = "none") -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+        self.clients.append(openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0))
+        return self.clients[-1]
 
     def async_client(self) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
@@ -108,6 +110,8 @@ def started(host: Host) -> Iterator[Running]:
     finally:
         server.should_exit = True
         thread.join(60)  # one that hangs must not take the whole run with it
+        for client in running.clients:  # what nobody closes fails whichever test comes next
+            client.close()
         listening.close()
         assert not thread.is_alive(), "the server did not end"
 

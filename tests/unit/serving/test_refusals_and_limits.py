@@ -138,9 +138,11 @@ def test_only_the_holders_of_a_key_may_ask(start) -> None:
             assert headers["WWW-Authenticate"] == "Bearer"
         assert post(running.url, b"{", Authorization="Basic first")[0] == 401
         assert [m.id for m in running.client("second").models.list()] == ["tiny"]
-        with pytest.raises(urllib.error.HTTPError):
+        with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"{running.url}/metrics")
-        assert urllib.request.urlopen(f"{running.url}/health").status == 200
+        refused.value.close()
+        with urllib.request.urlopen(f"{running.url}/health") as health:
+            assert health.status == 200
 
 
 def test_a_body_over_the_limit_is_not_read(start) -> None:
@@ -259,7 +261,8 @@ def test_metrics_count(start) -> None:
     with start() as running:
         post(running.url, {"messages": HELLO, "max_tokens": 3, "ignore_eos": True})
         post(running.url, {"messages": []})
-        text = urllib.request.urlopen(f"{running.url}/metrics").read().decode()
+        with urllib.request.urlopen(f"{running.url}/metrics") as response:
+            text = response.read().decode()
         path = 'path="/v1/chat/completions"'
         assert f'instructgpt_requests_total{{{path},status="200"}} 1' in text
         assert f'instructgpt_requests_total{{{path},status="400"}} 1' in text
