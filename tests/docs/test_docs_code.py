@@ -39,6 +39,7 @@ LABEL_VERBS = {
     "invite": {"--store", "--lead", "--url"},
     "serve": {"--store", "--host", "--port", "--ratings", "--no-ratings"},
     "export": {"--store", "--out", "--heldout", "--seed"},
+    "backup": {"--store", "--out"},
 }
 TALK = {
     "chat": {

@@ -22,9 +22,16 @@ def add_to(
     """Register `label` and its verbs; `register` adds the stage under the name that it is given."""
     group = typer.Typer(cls=stage_group(_STAGE))
     register(group, _STAGE)
-    for name, verb in (("import", bring), ("invite", invite), ("serve", serve), ("export", export)):
+    verbs = {
+        "import": bring,
+        "invite": invite,
+        "serve": serve,
+        "export": export,
+        "backup": backup,
+    }
+    for name, verb in verbs.items():
         group.command(name)(verb)
-    also = "Also: label import, label invite, label serve, label export."
+    also = f"Also: {', '.join(f'label {name}' for name in verbs)}."
     app.add_typer(group, name="label", help=f"{purpose} {also}", rich_help_panel=panel)
 
 
@@ -113,6 +120,21 @@ def export(
         }
         for name, rows in files.items():
             say(f"{write_jsonl(out / name, rows):>7}  {out / name}")
+
+
+def backup(
+    store: _Store,
+    out: Annotated[Path, typer.Option("--out", help="The copy, a new file.")],
+) -> None:
+    """Copy the store, also while people label, as one sound file."""
+    from instructgpt.cli.console import say
+    from instructgpt.storage.backup import back_up
+    from instructgpt.storage.label_store import LabelStore
+
+    back_up(_there(store), out)
+    with LabelStore(out) as copy:
+        counts = copy.counts()
+    say(f"{counts['tasks']} tasks, {counts['annotations']} annotations: {out}")
 
 
 def _there(store: Path) -> Path:

@@ -61,6 +61,27 @@ def atomic_write(path: str | Path, data: bytes | str, *, durable: bool = True) -
 
 
 @contextmanager
+def publish_file(destination: str | Path) -> Iterator[Path]:
+    """The name of a file to make; on success it replaces `destination`, on failure it is gone.
+
+    Errors: RunDirError when the disk is full or refuses.
+    """
+    destination = Path(destination)
+    temporary = _hidden(destination, "tmp")
+    with disk_errors(destination):
+        try:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, destination)
+            sync_directory(destination.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
 def publish_directory(
     destination: str | Path, marker: str | None = "instructgpt.json"
 ) -> Iterator[Path]:
