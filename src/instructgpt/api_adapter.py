@@ -12,7 +12,7 @@ from instructgpt.config.yaml12 import Settings
 from instructgpt.models.adapters import merge_in_place
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.lora import attach_lora
-from instructgpt.models.soft_prompts import attach_soft_prompts
+from instructgpt.models.soft_prompt_start import attach_soft_prompts
 
 AdapterSettings = Literal["none", "lora", "soft_prompt"] | Mapping[str, Any] | AdapterConfig
 """A type by name, or the settings that the stages have under `adapter`."""

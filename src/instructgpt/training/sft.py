@@ -14,7 +14,8 @@ from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import load_causal_lm, load_reward_model
 from instructgpt.models.lora import attach_lora
 from instructgpt.models.soft_prompt_files import read_soft_prompts
-from instructgpt.models.soft_prompts import SoftPrompts, attach_soft_prompts
+from instructgpt.models.soft_prompt_start import attach_soft_prompts
+from instructgpt.models.soft_prompts import SoftPrompts
 from instructgpt.rollout.engine import Engine
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.storage.token_store import TokenSequence

@@ -25,7 +25,7 @@ from instructgpt.models.export import export_model
 from instructgpt.models.load import load_causal_lm, new_reward_model
 from instructgpt.models.publish import publish
 from instructgpt.models.soft_prompt_files import load_answering_lm, save_soft_prompts
-from instructgpt.models.soft_prompts import attach_soft_prompts
+from instructgpt.models.soft_prompt_start import attach_soft_prompts
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import SamplingParams
 from instructgpt.text.tokenizer import train_bpe
@@ -71,7 +71,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def _soft(folder: Path, config: AdapterConfig = SOFT, steps: int = 3) -> CausalLM:
     """A few steps away from the instruction."""
     lm = load_causal_lm(folder, device="cpu", dtype="float32")
-    attach_soft_prompts(lm, config, base=str(folder), seed=1)
+    attach_soft_prompts(lm, config, base=str(folder.parent), seed=1)  # as a run directory
     optimizer = Optimizer(lm.trained, OptimConfig(lr=3e-2))
     for _ in range(steps):
         for prefix in lm.adapter.prefixes.values():
