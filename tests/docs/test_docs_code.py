@@ -32,7 +32,7 @@ READERS = (load_documents, load_demonstrations, load_rankings, load_prompts)
 DATA_VERBS = {
     "forget": {"--runs"},
     "inspect": {"--model", "--kind", "--columns", "--examples", "--format", "--chat-template"},
-    "convert": {"--to", "--out", "--columns", "--format", "--on-problem"},
+    "convert": {"--to", "--out", "--columns", "--format", "--on-problem", "--limit"},
 }
 LABEL_VERBS = {
     "import": {"--store", "--kind", "--overlap", "--seed"},

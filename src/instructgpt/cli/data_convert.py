@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -25,6 +26,9 @@ def convert(
     on_problem: Annotated[
         str, typer.Option(help="skip, skip_broken or error, as in stage data.")
     ] = "skip",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many records; default: all.")
+    ] = None,
 ) -> None:
     """Write a file's records in the project's own form, row by row, and name what was left out."""
     from instructgpt.cli.console import say
@@ -43,7 +47,8 @@ def convert(
     reading = Reading(
         file, KINDS[to], format=format, columns=read_columns(columns), on_problem=on_problem
     )
-    count = write_jsonl(out, (record.to_dict() for _origin, record in reading))
+    records = (record.to_dict() for _origin, record in islice(reading, limit))
+    count = write_jsonl(out, records)
     say(f"{count} {to} in {out}")
     for line in problem_lines(reading.problems):
         say(f"  {line}")

@@ -23,7 +23,7 @@ from instructgpt.models.causal_lm import CausalLM, sees_the_future
 from instructgpt.models.classifier import classifier_class
 from instructgpt.models.kernels import use_fast_kernels
 from instructgpt.models.precision import choose_device, choose_dtype
-from instructgpt.models.quiet import quiet_transformers
+from instructgpt.models.quiet import allow_right_padding, quiet_transformers
 from instructgpt.models.scalar_model import ScalarModel, init_scalar_head, scalar_head
 from instructgpt.text.tokenizer import load_tokenizer
 
@@ -214,6 +214,7 @@ def _from_pretrained(auto: Any, location: str, new: str = "", **kwargs: Any) -> 
             )
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(_one_line(location, error)) from error
+    allow_right_padding(model)
     if auto is not AutoModelForCausalLM:
         scalar_head(model)  # before its weights: without a head their names would say little
     missing = [key for key in sorted(found["missing_keys"]) if not (new and key.startswith(new))]

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from instructgpt.models.adapters import Adapter
 from instructgpt.models.precision import autocast
+from instructgpt.models.quiet import allow_right_padding
 from instructgpt.models.soft_prompts import SoftPrompts
 
 
@@ -29,6 +30,7 @@ class TrainableModel:
         dtype: torch.dtype = torch.float32,
         adapter: Adapter | SoftPrompts | None = None,
     ) -> None:
+        allow_right_padding(model)
         self.model = model
         self.tokenizer = tokenizer
         self.dtype = dtype

@@ -192,3 +192,18 @@ def test_a_stage_says_at_its_end_which_rows_it_left_out(tmp_path, capsys):
     assert outcome.summary["rows_left_out"] == 1
     assert outcome.summary["data_problems"] == [line]
     assert f"    {line}" in capsys.readouterr().out.splitlines()
+
+
+def test_convert_stops_at_a_limit_and_reads_no_further(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"q{i}", "completion": "a" if i else ""} for i in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "not JSON\n")
+    out = tmp_path / "few.jsonl"
+    result = run("data", "convert", path, "--to", "demonstrations", "--out", out, "--limit", "2")
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines() == [
+        f"2 demonstrations in {out}",
+        f"  {path}: 1 row left out (1): empty final answer",
+    ]
+    lines = out.read_text().splitlines()
+    assert [json.loads(line)["prompt"][0]["content"] for line in lines] == ["q1", "q2"]

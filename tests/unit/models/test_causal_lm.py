@@ -120,3 +120,17 @@ def test_gradients_equal_those_of_the_plain_loss():
 def test_context_length_is_read_from_the_config():
     assert context_length(_gpt2()) == 64
     assert context_length(_llama()) == 64
+
+
+def test_padding_on_the_right_is_nothing_to_warn_of(monkeypatch):
+    """GPT-2 looked for padding in every pass, and told users of it once in every stage."""
+    model = _gpt2()
+    model.config.pad_token_id = 0
+
+    def warn(*inputs):
+        raise AssertionError("asked about padding")
+
+    monkeypatch.setattr(type(model.transformer), "warn_if_padding_and_no_attention_mask", warn)
+    lm = CausalLM(model, _Tokenizer())
+    batch = TokenBatch.from_sequences([[5, 6, 7], [8]], [[True] * 3, [True]], pad_id=0)
+    assert lm.logprobs(batch).shape == (2, 3)
