@@ -11,20 +11,17 @@ The stages do the work, with the settings and in the run directories that the co
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from instructgpt import __version__
-from instructgpt.api_adapter import AdapterSettings, adapter_config, learning_rate, wearing
+from instructgpt.api_adapter import AdapterSettings, adapter_config, wearing
 from instructgpt.api_alignment import Alignment, Method, ScoreFunction, ScoreJudge
+from instructgpt.api_fitting import fit_config, run_fit
 from instructgpt.api_results import AlignResult, EvaluateResult, FitResult
-from instructgpt.config.adapter import AdapterConfig
 from instructgpt.config.load import build
 from instructgpt.config.pretrain import ModelShape
-from instructgpt.config.sft import SFTConfig
-from instructgpt.config.shared import OptimConfig
 from instructgpt.config.yaml12 import Settings
 from instructgpt.data.readers import load_demonstrations, parse_demonstrations
 from instructgpt.data.records import Demonstration, Message, Prompt, Ranking
@@ -38,18 +35,11 @@ from instructgpt.models.create import create_causal_lm
 from instructgpt.models.export import export_model
 from instructgpt.models.soft_prompt_files import save_soft_prompts
 from instructgpt.models.soft_prompts import SoftPrompts
-from instructgpt.progress import progress
 from instructgpt.rollout.types import SamplingParams
 from instructgpt.serving.session import Session
 from instructgpt.text.tokenizer import train_bpe
 from instructgpt.training.examples import task_of, tokenize_demonstrations
 from instructgpt.training.sft import SFTTrainer
-
-# Fewer steps than this do not teach a handful of rows; many rows get their passes anyway.
-_MIN_STEPS = 300
-_MIN_EPOCHS = 3
-# Mean loss per token over the last pass at which the rows are known by heart.
-_LEARNED = 0.01
 
 
 class InstructGPT:
@@ -126,7 +116,16 @@ class InstructGPT:
                 tokenize_demonstrations(records, renderer, "assistant", self.lm.context)
             )
             trainer = SFTTrainer(
-                self._sft_config(len(sequences), epochs, lr, batch_size, wanted, seed),
+                fit_config(
+                    self.lm,
+                    self.source,
+                    len(sequences),
+                    epochs=epochs,
+                    lr=lr,
+                    batch_size=batch_size,
+                    adapter=wanted,
+                    seed=seed,
+                ),
                 self.lm,
                 train=sequences,
                 valid=[],
@@ -135,31 +134,9 @@ class InstructGPT:
                 keep=lambda summary: None,
                 world=World(),
             )
-            result = _train(trainer)
+            result = run_fit(trainer)
         self._remember("sft", seed, {"rows": len(sequences), "loss": result.loss})
         return result
-
-    def _sft_config(
-        self,
-        rows: int,
-        epochs: int | None,
-        lr: float | None,
-        batch_size: int,
-        adapter: AdapterConfig,
-        seed: int,
-    ) -> SFTConfig:
-        batch_size = min(batch_size, max(1, rows))
-        if epochs is None:
-            epochs = max(_MIN_EPOCHS, math.ceil(_MIN_STEPS / (max(1, rows) / batch_size)))
-        return SFTConfig(
-            model=self.source,
-            demonstrations="given to fit()",
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-            adapter=adapter,
-            optim=OptimConfig(lr=lr or learning_rate(self.lm, 1.0, adapter), warmup_steps=5),
-        )
 
     def align(
         self,
@@ -325,22 +302,3 @@ def _demonstrations(
     if isinstance(given, str | Path):
         return load_demonstrations(given).records
     return parse_demonstrations(given)
-
-
-def _train(trainer: SFTTrainer) -> FitResult:
-    """Run the trainer's steps, stopping after a pass whose mean loss says that all is learned."""
-    per_epoch = max(1, trainer.total_steps // trainer.config.epochs)
-    recent: list[float] = []
-    done = 0
-    with progress("fit", trainer.total_steps, unit="step") as bar:
-        while done < trainer.total_steps:
-            recent.append(trainer.step(done)["loss"])
-            done += 1
-            bar.advance(1, loss=recent[-1])
-            if done % per_epoch == 0:
-                last = recent[-per_epoch:]
-                if sum(last) / len(last) < _LEARNED:
-                    break
-    last = recent[-per_epoch:]
-    trainer.lm.model.eval()
-    return FitResult(done, done / per_epoch, sum(last) / len(last))

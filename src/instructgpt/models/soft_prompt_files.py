@@ -88,13 +88,20 @@ def load_answering_lm(
     except CheckpointError as error:
         raise CheckpointError(f"'{source}' needs the model under it: {error}") from error
     lm.adapter = SoftPrompts(lm, read_soft_prompts(folder), base)
-    facts = folder / "instructgpt.json"
-    trained_on = json.loads(facts.read_text("utf-8"))["base_weights"] if facts.is_file() else None
-    if trained_on not in (None, lm.adapter.base_weights):
+    if _trained_on(folder) not in (None, lm.adapter.base_weights):
         raise CheckpointError(
             f"'{source}' was trained on other weights than those that are now in '{base}'"
         )
     return lm
+
+
+def _trained_on(folder: Path) -> str | None:
+    """The fingerprint of the model under them; None of what others have trained."""
+    for facts in (folder / "instructgpt.json", folder.parent / "instructgpt.json"):
+        if facts.is_file():
+            found: str | None = json.loads(facts.read_text("utf-8")).get("base_weights")
+            return found
+    return None
 
 
 def _folders(folder: Path) -> dict[str, Path]:
