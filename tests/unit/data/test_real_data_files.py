@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from instructgpt.data.readers import (
@@ -104,6 +107,15 @@ def test_counts_and_named_problems(real_data, name, load, format, count, left_ou
     assert {problem.row: problem.reason for problem in loaded.problems} == left_out
 
 
+def test_every_file_of_the_manifest_has_a_test_here(real_data):
+    manifest = (real_data / "MANIFEST.md").read_text(encoding="utf-8")
+    names = re.findall(r"^\| (\w+/\S+) \|", manifest, re.MULTILINE)
+    assert len(names) > 50
+    here = Path(__file__).read_text(encoding="utf-8")
+    folders = ("pretrain_en/", "pretrain_zh/")  # read whole below
+    assert [name for name in names if name not in here and not name.startswith(folders)] == []
+
+
 def test_rankings_keep_their_k(real_data):
     loaded = load_rankings(real_data / "pref/chatglm_efficient_tuning/oaast_rm_zh.json")
     sizes = [len(ranking.completions) for ranking in loaded.records]
@@ -193,6 +205,11 @@ def test_chinese_novels_and_poems(real_data):
         ("eval/truthfulqa/TruthfulQA.csv", load_prompts, "rename keys with columns"),
         ("eval/csl/ts/test.tsv", load_demonstrations, "found: to title, "),
         ("eval/wmt22/generaltest2022.en-zh.src.en", load_documents, "cannot read '.en'"),
+        ("eval/wmt22/generaltest2022.en-zh.ref.A.zh", load_documents, "cannot read '.zh'"),
+        ("eval/wmt22/generaltest2022.en-zh.ref.B.zh", load_documents, "cannot read '.zh'"),
+        ("eval/wmt22/generaltest2022.zh-en.src.zh", load_documents, "cannot read '.zh'"),
+        ("eval/wmt22/generaltest2022.zh-en.ref.A.en", load_documents, "cannot read '.en'"),
+        ("eval/wmt22/generaltest2022.zh-en.ref.B.en", load_documents, "cannot read '.en'"),
     ],
 )
 def test_what_is_not_understood_is_said(real_data, name, load, says):

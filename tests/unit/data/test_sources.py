@@ -255,6 +255,27 @@ def test_datasets_of_the_hub_are_streamed(hub):
         load_demonstrations("hf:a/b/c/d")
 
 
+def test_the_library_itself_streams_what_lies_in_a_folder(tmp_path, monkeypatch):
+    """`datasets` takes owner/name for a folder where there is one, so that no hub is needed."""
+    pytest.importorskip("datasets")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "owner" / "name"
+    folder.mkdir(parents=True)
+    rows = [{"instruction": f"q{i}", "input": "", "output": "a"} for i in range(3)]
+    for split in ("train", "test"):
+        lines = [json.dumps({**row, "output": split}) for row in rows]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    for address, split in (("hf:owner/name", "train"), ("hf:owner/name:test", "test")):
+        loaded = load_demonstrations(address)
+        assert texts(loaded.records) == [(f"q{i}", split) for i in range(3)]
+        assert loaded.format == "alpaca"
+    with pytest.raises(DataError, match=r"hf:owner/name:other: cannot read at the beginning: "):
+        load_demonstrations("hf:owner/name:other")
+    with pytest.raises(DataError, match=r"hf:nobody/nothing: cannot read at the beginning: "):
+        load_demonstrations("hf:nobody/nothing")
+
+
 def test_the_hub_without_its_package_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InstructGPTError, match=r"pip install 'instructgpt\[hub\]'"):
