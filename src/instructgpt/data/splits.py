@@ -77,9 +77,10 @@ def split(
     """Hold out about `fraction` of the records; a group goes to one side whole (paper 3.2, A.2).
 
     by="prompt": records of one prompt are a group. "user": records of one user (`user_of` with
-    `user_key`) are; a record without a user is grouped by its prompt. "prompt_and_user": records
-    linked through either, so that neither a prompt nor a user is on both sides. `clusters` numbers
-    prompts that count as one, such as near-duplicates, by record.
+    `user_key`) are; where that names an organisation, it is a group with all of its users. A record
+    without a user is grouped by its prompt. "prompt_and_user": records linked through either, so
+    that neither a prompt nor a user is on both sides. `clusters` numbers prompts that count as one,
+    such as near-duplicates, by record.
 
     A group's side depends on the seed and on the group's identity alone: not on the order of the
     records, and with by="prompt" or "user" and without clusters not on the other records. Errors:
@@ -88,9 +89,10 @@ def split(
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, not {fraction}")
     prompts = _prompt_names(records, clusters)
-    users = [user_of(record, user_key) for record in records]
+    owners = [user_of(record, user_key) for record in records]
+    users = [None if user_key == "user" else user_of(record) for record in records]
     sides: Split[R] = Split([], [])
-    for record, group in zip(records, _groups(prompts, users, by), strict=True):
+    for record, group in zip(records, _groups(prompts, owners, users, by), strict=True):
         held_out = _unit_interval(f"{seed}:{group}") < fraction
         (sides.heldout if held_out else sides.train).append(record)
     if not sides.train or not sides.heldout:
@@ -124,19 +126,23 @@ def _prompt_names(records: Sequence[R], clusters: Sequence[int] | None) -> list[
     return [smallest[cluster] for cluster in clusters]
 
 
-def _groups(prompts: Sequence[str], users: Sequence[str | None], by: SplitBy) -> list[str]:
-    """The name of every record's group."""
+def _groups(
+    prompts: Sequence[str], owners: Sequence[str | None], users: Sequence[str | None], by: SplitBy
+) -> list[str]:
+    """The name of every record's group; `users` are given where the owner is somebody else."""
     if by == "prompt":
         return list(prompts)
-    names = [
-        f"user:{user}" if user else prompt for user, prompt in zip(users, prompts, strict=True)
-    ]
-    if by == "user":
-        return names
-    if by != "prompt_and_user":
+    if by not in ("user", "prompt_and_user"):
         raise ValueError(f"by must be prompt, user or prompt_and_user, not {by!r}")
-    find = _connect(zip(prompts, names, strict=True))
-    return [find(prompt) for prompt in prompts]
+    names = [
+        f"user:{owner}" if owner else prompt for owner, prompt in zip(owners, prompts, strict=True)
+    ]
+    # a user who names the organisation now and then belongs to it always
+    links = [(name, f"user:user:{user}") for name, user in zip(names, users, strict=True) if user]
+    if by == "prompt_and_user":
+        links += zip(prompts, names, strict=True)
+    find = _connect(links)
+    return [find(name) for name in names]
 
 
 def _connect(edges: Iterable[tuple[str, str]]) -> Callable[[str], str]:

@@ -80,6 +80,21 @@ def test_a_chain_of_shared_prompts_and_users_is_one_group():
     assert 5 < separated < 35
 
 
+def test_an_organisation_on_some_rows_does_not_part_a_user():
+    """A user whose rows name the organisation now and then was on both sides."""
+    records = [
+        Prompt.from_text(
+            f"question {i}", user=f"u{i % 20}", meta={"org": f"o{i % 4}"} if i % 3 else {}
+        )
+        for i in range(120)
+    ]
+    for by in ("user", "prompt_and_user"):
+        parts = split(records, 0.5, seed=1, by=by, user_key="org")
+        assert not {p.user for p in parts.train} & {p.user for p in parts.heldout}, by
+        orgs = [{p.meta["org"] for p in side if p.meta} for side in parts]
+        assert not orgs[0] & orgs[1], by
+
+
 def test_a_record_keeps_its_side_when_others_come():
     few = split(prompts(100), 0.3, seed=0, by="prompt")
     more = split(prompts(500), 0.3, seed=0, by="prompt")
