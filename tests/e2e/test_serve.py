@@ -62,7 +62,7 @@ def test_it_serves_until_told_to_stop_and_finishes_what_runs(checkpoint, tmp_pat
 
 def test_a_mistake_is_one_line(tmp_path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "instructgpt", "serve", str(tmp_path / "nothing")],
+        [sys.executable, "-m", "instructgpt", "serve", str(tmp_path / "nothing"), "--port", "0"],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2
