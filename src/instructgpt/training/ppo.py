@@ -84,6 +84,17 @@ class PPOTrainer:
             self.ptx_stream = ShuffledStream(len(pretraining), config.seed + 1, "ptx rows")
             self.ptx_rows = max(1, round(config.ptx_ratio * config.minibatch_size))
 
+    @property
+    def arithmetic(self) -> str:
+        """Where the number of iterations comes from, and what one of them does."""
+        config = self.config
+        updates = config.epochs * config.batch_size // config.minibatch_size
+        mixed = f" and {self.ptx_rows} pretraining rows" if config.ptx_coef > 0 else ""
+        return (
+            f"{config.episodes} episodes, {config.batch_size} a step, from {len(self.prompts)} "
+            f"prompts; {updates} updates a step, of {config.minibatch_size} episodes{mixed}"
+        )
+
     def step(self, step: int) -> dict[str, float]:
         """One PPO-ptx iteration."""
         # 1. Sample completions from the current policy.

@@ -105,6 +105,13 @@ class PretrainTrainer:
         self.update = Update(self.optimizer, config.optim.max_grad_norm, world)
         lm.model.train()
 
+    @property
+    def arithmetic(self) -> str:
+        """Where the number of steps comes from."""
+        passes = self.total_steps * self.rows_per_step / len(self.rows)
+        row = f"rows of {self.config.row_tokens} tokens"
+        return f"{self.rows_per_step} {row} a step; {passes:.3g} passes over {len(self.rows)} rows"
+
     def step(self, step: int) -> dict[str, float]:
         """One optimizer step over `batch_tokens` tokens."""
         chosen = self.stream.indices(step * self.rows_per_step, self.rows_per_step)

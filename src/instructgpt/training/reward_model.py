@@ -136,6 +136,12 @@ class RewardModelTrainer:
         self.optimizer = Optimizer(reward_model.trained, config.optim)
         self.update = Update(self.optimizer, config.optim.max_grad_norm, world)
 
+    @property
+    def arithmetic(self) -> str:
+        """Where the number of steps comes from."""
+        config = self.config
+        return f"{len(self.train)} rankings x {config.epochs} epochs, {config.batch_size} a step"
+
     def step(self, step: int) -> dict[str, float]:
         """One optimizer step over `batch_size` prompts with all their comparisons."""
         start = step * self.config.batch_size

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from instructgpt.distributed.world import World
-from instructgpt.progress import progress
+from instructgpt.progress import announce, progress
 from instructgpt.storage.run_dir import RunDir
 
 
@@ -19,6 +19,10 @@ class Stage(Protocol):
 
     total_steps: int
     clock: PhaseClock
+
+    @property
+    def arithmetic(self) -> str:
+        """What a step takes, and of how much: where the number of steps comes from."""
 
     def step(self, step: int) -> dict[str, float]:
         """Do step `step` (0-based) and return its metrics; deterministic given the state."""
@@ -73,6 +77,8 @@ def drive(
     """
     done = _resume(stage, run, world)
     total = stage.total_steps
+    if world.is_main:
+        announce(f"steps     {total}: {stage.arithmetic}")
     with progress(name, total, unit="step", start=done) as bar:
         while True:
             if done % eval_every == 0 or done == total:

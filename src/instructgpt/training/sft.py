@@ -184,6 +184,14 @@ class SFTTrainer:
         wanted = mean * self.config.batch_size * share / (1 - share)
         return max(1, round(wanted / self.config.pretraining_row_tokens))
 
+    @property
+    def arithmetic(self) -> str:
+        """Where the number of steps comes from."""
+        config = self.config
+        mixed = f" with {self.rows_per_step} pretraining rows" if self.pretraining else ""
+        demonstrations = f"{len(self.train)} demonstrations x {config.epochs} epochs"
+        return f"{demonstrations}, {config.batch_size} a step{mixed}"
+
     def step(self, step: int) -> dict[str, float]:
         """One optimizer step over `batch_size` demonstrations and their pretraining rows."""
         size = min(

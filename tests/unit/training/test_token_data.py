@@ -14,6 +14,7 @@ from instructgpt.data.problems import collect_problems
 from instructgpt.data.readers import load_demonstrations, load_documents, load_rankings
 from instructgpt.distributed.world import World
 from instructgpt.pipeline.run import run_stage
+from instructgpt.progress import show_progress
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.text.packing import pack_documents
@@ -134,10 +135,16 @@ def test_what_was_left_out_is_told_again_when_it_is_not_read_again(
     assert len(lines[0][0]) == 2
 
 
-def test_a_finished_stage_keeps_no_tokens(tmp_path: Path) -> None:
+def test_a_finished_stage_keeps_no_tokens_and_said_where_its_steps_come_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_progress()
     path = write(tmp_path / "t.jsonl", [{"text": f"owls are {i} there"} for i in range(30)])
     shape = ["shape.layers=1", "shape.width=16", "shape.heads=1", "shape.context=32"]
     flags = [f"documents={path}", "vocab_size=270", "tokens=512", "batch_tokens=256", *shape]
     summary = run_stage("pretrain", tmp_path / "run", flags=[*flags, "row_tokens=32"]).summary
     assert summary["rows"] > 5
+    # 512 tokens in rows of 32, 256 tokens a step
+    said = f"steps     2: 8 rows of 32 tokens a step; {16 / summary['rows']:.3g} passes over"
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "run/tokens").exists()
