@@ -14,7 +14,10 @@ from instructgpt.training.examples import tokenize_prompts
 class Renderer:
     """One token per word."""
 
-    def prompt_ids(self, messages: tuple[Message, ...]) -> list[int]:
+    def prefix(self, task: str | None) -> list[int]:
+        return []
+
+    def prompt_ids(self, messages: tuple[Message, ...], task: str | None = None) -> list[int]:
         return [len(word) for word in messages[-1].content.split()]
 
 
