@@ -52,7 +52,7 @@ def shown_ranks(row) -> list[int]:
 
 def test_a_ranking_by_keyboard_alone_with_tie_undo_and_reload(page, visit):
     tab = visit(page, "ann")
-    tab.wait_for_function("document.activeElement.dataset.post")  # the button has the focus
+    tab.wait_for_function("() => document.activeElement.dataset.post")  # the button has the focus
     tab.keyboard.press("Enter")
     tab.wait_for_url("**/task/*")
     tab.wait_for_selector(".card[aria-label]")
@@ -69,7 +69,7 @@ def test_a_ranking_by_keyboard_alone_with_tie_undo_and_reload(page, visit):
     tab.keyboard.press("a")
     tab.keyboard.press("2")
     assert tab.input_value("#notes") == "as 1 said"  # undo is about ranks
-    tab.wait_for_function("document.getElementById('saved').textContent")
+    tab.wait_for_function("() => document.getElementById('saved').textContent")
     tab.reload()
     tab.wait_for_selector(".card[aria-label]")
     assert sorted(ranks(tab)) == [0, 0, 0, 2]
@@ -225,9 +225,10 @@ def test_an_answer_whose_receipt_got_lost_is_stored_once(page, visit):
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#banner:visible")
     tab.keyboard.press("1")  # what is being sent is what stays
-    tab.wait_for_timeout(1100)
     tab.reload()  # even by somebody who does not want to wait
     tab.wait_for_selector(".card[aria-label]")
+    tab.wait_for_function("() => document.getElementById('timer').textContent !== '0:00'")
+    tab.wait_for_timeout(1100)  # one second more than the answer that was sent
     assert ranks(tab) == [1, 2, 3, 4]
     tab.keyboard.press("Enter")
     tab.wait_for_url(lambda url: url != first)
