@@ -18,6 +18,7 @@ from instructgpt.models.memory import (
 )
 from instructgpt.models.memory_meter import (
     available_bytes,
+    make_resident,
     peak_bytes,
     restart_peak,
     used_bytes,
@@ -75,6 +76,8 @@ def watched_memory(
     Errors: ConfigError, before the block, when not even gradients and optimizer fit.
     """
     device = next(iter(models.values())).device
+    for model in models.values():
+        make_resident(model.model)
     loaded = sum(size for name, size in parts.items() if name in models)
     other = max(0, (used_bytes(device) or loaded) - loaded)
     parts = {**parts, "program": other}

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from instructgpt.config.adapter import AdapterConfig
@@ -14,7 +15,13 @@ from instructgpt.errors import ConfigError
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.lora import attach_lora, without_adapter
 from instructgpt.models.memory import cache_bytes, weight_bytes
-from instructgpt.models.memory_meter import available_bytes, peak_bytes, restart_peak, used_bytes
+from instructgpt.models.memory_meter import (
+    available_bytes,
+    make_resident,
+    peak_bytes,
+    restart_peak,
+    used_bytes,
+)
 from instructgpt.progress import show_progress
 from instructgpt.training import memory
 from instructgpt.training.memory import memory_parts, watched_memory
@@ -117,6 +124,18 @@ def test_what_cannot_fit_is_refused_and_what_may_not_is_warned_of(monkeypatch, c
     ):
         pass
     assert "this will probably not fit" in caplog.text
+
+
+def test_weights_that_were_only_mapped_count_as_used(tmp_path):
+    """What the program itself takes came out as 0: the loaded weights were not in memory yet."""
+    before = used_bytes(CPU)
+    if before is None:
+        pytest.skip("this system does not say what a process uses")
+    save_file({"weight": torch.ones(2**25)}, tmp_path / "m.safetensors")
+    module = torch.nn.Module()
+    module.weight = torch.nn.Parameter(load_file(tmp_path / "m.safetensors")["weight"])
+    make_resident(module)
+    assert used_bytes(CPU) - before >= 0.9 * module.weight.nbytes
 
 
 def test_meter_reads_this_process():
