@@ -27,11 +27,12 @@ _PATIENCE = 10
 
 
 class _Question(NamedTuple):
-    """One request: places of a look's completions, in the order in which they are shown."""
+    """One request about a user's prompt, and the places of the completions that it shows."""
 
     places: tuple[int, ...]
     body: dict[str, Any]
     fingerprint: str
+    user: str | None
 
 
 class AIJudge(Judge):
@@ -108,7 +109,7 @@ class AIJudge(Judge):
         )
         messages = [{"role": "user", "content": text}]
         body = {"model": self.config.model, "messages": messages, **self.config.request}
-        return _Question(places, body, fingerprint_json([self._url, body]))
+        return _Question(places, body, fingerprint_json([self._url, body]), look.prompt.user)
 
     def _answer(self, wanted: Mapping[str, _Question]) -> Iterator[str]:
         """Fingerprints whose reply is there or has failed: paid ones first, then as they come."""
@@ -152,7 +153,7 @@ class AIJudge(Judge):
             raise Stopped
         reply = endpoint.ask(question.body, stop.wait)
         paid = PaidReply(reply.text, reply.tokens_in, reply.tokens_out)
-        self._calls.add(question.fingerprint, question.body, paid)
+        self._calls.add(question.fingerprint, question.body, paid, question.user)
         return paid
 
     def _verdict(self, questions: Sequence[_Question], k: int) -> Ranks | None:

@@ -1,7 +1,8 @@
 """Replies of AI judges that have been paid for: an SQLite file that only ever grows.
 
 The key of a reply is the fingerprint of the whole request, so that asking the same again, also in
-another process after a kill, finds it there. No API key is part of a request's body.
+another process after a kill, finds it there. No API key is part of a request's body. Calls about
+the prompts of a user who wants to be forgotten are the one thing that disappears.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ from typing import NamedTuple
 
 from instructgpt.storage.environment import utc_now
 from instructgpt.storage.fingerprint import canonical_json
-from instructgpt.storage.migrations import append_only, migrate
-from instructgpt.storage.sqlite import connect, sqlite_errors
+from instructgpt.storage.migrations import migrate, refusal
+from instructgpt.storage.sqlite import connect, sqlite_errors, table_names
 
 FILE_NAME = "judge_calls.sqlite"
+
+
+def is_judge_calls(path: Path) -> bool:
+    """Whether the SQLite file holds replies of AI judges."""
+    return "calls" in table_names(path)
 
 
 class PaidReply(NamedTuple):
@@ -64,15 +70,43 @@ class JudgeCalls:
             )
         return None if row is None else PaidReply(*row)
 
-    def add(self, fingerprint: str, request: object, reply: PaidReply) -> None:
-        """Remember a reply for good; the first reply to a request stays the only one."""
-        values = (fingerprint, canonical_json(request), *reply, utc_now())
+    def add(
+        self, fingerprint: str, request: object, reply: PaidReply, user: str | None = None
+    ) -> None:
+        """Remember a reply for good; the first reply to a request stays the only one.
+
+        `user` is whose prompt it is about.
+        """
+        values = (fingerprint, user, canonical_json(request), *reply, utc_now())
         with self._guard, sqlite_errors(self.path):
             self._connection().execute(
-                "INSERT INTO calls (fingerprint, request_json, reply, tokens_in, tokens_out, "
-                "created_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (fingerprint) DO NOTHING",
+                "INSERT INTO calls (fingerprint, user, request_json, reply, tokens_in, tokens_out, "
+                "created_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (fingerprint) DO NOTHING",
                 values,
             )
+
+    def forget_user(self, user: str) -> int:
+        """Erase every call about a prompt of `user`; their number. Not to be undone.
+
+        Freed pages are overwritten and the write-ahead log is emptied.
+        """
+        with self._guard, sqlite_errors(self.path):
+            connection = self._connection()
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute(
+                    "INSERT OR IGNORE INTO forgotten "
+                    "SELECT fingerprint, ? FROM calls WHERE user = ?",
+                    (utc_now(), user),
+                )
+                gone = connection.execute("DELETE FROM calls WHERE user = ?", (user,)).rowcount
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return gone
 
     def _connection(self) -> sqlite3.Connection:
         """The open file; the caller holds the guard."""
@@ -92,12 +126,19 @@ def m001_calls(connection: sqlite3.Connection) -> None:
     for statement in (
         """CREATE TABLE calls (
             fingerprint TEXT PRIMARY KEY,
+            user TEXT,
             request_json TEXT NOT NULL,
             reply TEXT NOT NULL,
             tokens_in INTEGER,
             tokens_out INTEGER,
             created_at TEXT NOT NULL
         )""",
-        *append_only("calls"),
+        "CREATE TABLE forgotten (fingerprint TEXT PRIMARY KEY, created_at TEXT NOT NULL)",
+        refusal("calls", "UPDATE"),
+        refusal(
+            "calls",
+            "DELETE",
+            "WHEN NOT EXISTS (SELECT 1 FROM forgotten WHERE fingerprint = OLD.fingerprint)",
+        ),
     ):
         connection.execute(statement)

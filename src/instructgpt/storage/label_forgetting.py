@@ -6,13 +6,11 @@ and how much, is an event. The task's number stays, empty, so that no other gets
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from instructgpt.storage.label_access import record_event
 from instructgpt.storage.label_store import LabelStore
-from instructgpt.storage.sqlite import sqlite_errors
+from instructgpt.storage.sqlite import table_names
 
 _ERASED = '{"prompt":[{"content":"","role":"user"}]}'
 # children before parents
@@ -21,12 +19,7 @@ _TABLES = ("annotations", "demonstrations", "events", "assignments", "completion
 
 def is_label_store(path: Path) -> bool:
     """Whether the SQLite file holds labels; opening another one as a store would change it."""
-    with (
-        sqlite_errors(path),
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file,
-    ):
-        names = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
-    return {"labelers", "tasks", "annotations"} <= names
+    return {"labelers", "tasks", "annotations"} <= table_names(path)
 
 
 def forget_user(store: LabelStore, user: str, actor: str) -> int:

@@ -87,8 +87,8 @@ def m001_rankings(connection: sqlite3.Connection) -> None:
             created_at TEXT NOT NULL,
             UNIQUE (task_id, labeler_id, revision)
         )""",
-        *append_only("annotations"),
-        *append_only("completions"),
+        *_append_only("annotations"),
+        *_append_only("completions"),
     ):
         connection.execute(statement)
 
@@ -157,8 +157,8 @@ def m002_desk(connection: sqlite3.Connection) -> None:
             program TEXT NOT NULL,
             created_at TEXT NOT NULL
         )""",
-        *append_only("demonstrations"),
-        *append_only("events"),
+        *_append_only("demonstrations"),
+        *_append_only("events"),
     ):
         connection.execute(statement)
 
@@ -172,7 +172,7 @@ def m003_forgetting(connection: sqlite3.Connection) -> None:
     for table in ("annotations", "completions", "demonstrations", "events"):
         connection.execute(f"DROP TRIGGER {table}_refuse_DELETE")
         connection.execute(
-            _refusal(
+            refusal(
                 table,
                 "DELETE",
                 "WHEN NOT EXISTS (SELECT 1 FROM forgotten WHERE task_id = OLD.task_id)",
@@ -183,11 +183,12 @@ def m003_forgetting(connection: sqlite3.Connection) -> None:
 MIGRATIONS: tuple[Migration, ...] = (m001_rankings, m002_desk, m003_forgetting)
 
 
-def append_only(table: str) -> list[str]:
+def _append_only(table: str) -> list[str]:
     """Triggers that make history a property of the file rather than of the program."""
-    return [_refusal(table, verb) for verb in ("UPDATE", "DELETE")]
+    return [refusal(table, verb) for verb in ("UPDATE", "DELETE")]
 
 
-def _refusal(table: str, verb: str, when: str = "") -> str:
+def refusal(table: str, verb: str, when: str = "") -> str:
+    """A trigger that refuses `verb` (UPDATE or DELETE) on `table`, always or `when`."""
     return f"""CREATE TRIGGER {table}_refuse_{verb} BEFORE {verb} ON {table} {when}
         BEGIN SELECT RAISE(ABORT, '{table} are only ever added'); END"""

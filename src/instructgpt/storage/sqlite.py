@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from instructgpt.errors import DataError, RunDirError
@@ -40,6 +40,15 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def table_names(path: Path) -> set[str]:
+    """What is in an SQLite file, read without changing it. Errors as in `sqlite_errors`."""
+    with (
+        sqlite_errors(path),
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file,
+    ):
+        return {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
 
 
 @contextmanager

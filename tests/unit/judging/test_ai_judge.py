@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from typer.testing import CliRunner
 
+from instructgpt.cli.main import app
 from instructgpt.data.records import Prompt
 from instructgpt.errors import ConfigError, RemoteError
 from instructgpt.judging import ai_judge
@@ -161,6 +163,32 @@ def test_what_was_paid_is_only_ever_added(endpoint, calls, tmp_path):
         for statement in ("DELETE FROM calls", "UPDATE calls SET reply = 'B > A'"):
             with pytest.raises(sqlite3.IntegrityError, match="only ever added"):
                 file.execute(statement)
+
+
+def test_a_user_who_wants_it_is_forgotten(endpoint, tmp_path):
+    """`data forget` erases the calls about a user's prompts, byte for byte, and no others."""
+    endpoint.script = lambda question: f"Of {endpoint.shown(question)[0]}.\nA > B"
+    path = tmp_path / "run" / "judge_calls.sqlite"
+    path.parent.mkdir()
+    looks = [
+        Look(Prompt.from_text(f"Tell {word}", user=user), (word, "other"))
+        for word, user in (("s3cret-a", "u1"), ("s3cret-b", "u1"), ("kept", "u2"), ("nobody", None))
+    ]
+    with JudgeCalls(path) as calls:
+        list(AIJudge(endpoint.config(), calls).rank_all(looks))
+    done = CliRunner().invoke(app, ["data", "forget", "u1", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "2 calls" in done.output
+    left = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"s3cret" not in left
+    assert b"kept" in left
+    with JudgeCalls(path) as calls:
+        list(AIJudge(endpoint.config(), calls).rank_all(looks[2:]))
+    assert len(endpoint.asked) == 4
+    refused = pytest.raises(sqlite3.IntegrityError, match="only ever added")
+    with closing(sqlite3.connect(path)) as file, refused:
+        file.execute("DELETE FROM calls")
+    assert "nothing of 'u1'" in CliRunner().invoke(app, ["data", "forget", "u1", str(path)]).output
 
 
 # --- failures that may pass
