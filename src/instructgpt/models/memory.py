@@ -59,8 +59,9 @@ def activation_bytes(model: TrainableModel, tokens: int) -> int:
     if not isinstance(model, CausalLM):
         return tokens * per_token
     vocabulary = model.model.get_input_embeddings().weight.shape[0]
-    # a chunk of logits, their float32 copy or softmax, and its gradient
-    return tokens * per_token + min(tokens * vocabulary, MAX_LOGITS) * 4 * 3
+    # a chunk of logits, its gradient, and its log-softmax in float32; only a CPU leaves them narrow
+    logit = _size(model.dtype) if model.device.type == "cpu" else 4
+    return tokens * per_token + min(tokens * vocabulary, MAX_LOGITS) * (2 * logit + 4)
 
 
 def cast_bytes(model: TrainableModel) -> int:
