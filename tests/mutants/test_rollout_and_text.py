@@ -20,7 +20,7 @@ from instructgpt.rollout.requests import check_requests
 from instructgpt.rollout.sampling import choose_tokens
 from instructgpt.rollout.types import SamplingParams
 from instructgpt.text.chat_template import ChatRenderer
-from instructgpt.text.packing import pack_documents
+from instructgpt.text.rows import text_rows
 from instructgpt.text.tokenizer import load_tokenizer, train_bpe
 
 TEXTS = ["Mia lives in Oslo and has a cat.", "Tom likes tea.", "小明住在北京。"]
@@ -152,12 +152,10 @@ def test_a_message_cannot_open_a_turn() -> None:
     assert "I obey." in tokenizer().decode(ids)
 
 
-def test_documents_do_not_run_into_each_other_and_no_token_is_lost() -> None:
-    rows = list(pack_documents(TEXTS, tokenizer(), 5))
+def test_a_document_ends_with_its_separator() -> None:
+    rows = list(text_rows(TEXTS, tokenizer(), 1000))
     end = tokenizer().convert_tokens_to_ids("<|endoftext|>")
-    expected = [i for text in TEXTS for i in [*tokenizer().encode(text), end]]
-    assert [i for row in rows for i in row] == expected[: sum(map(len, rows))]
-    assert len(expected) - sum(map(len, rows)) <= 1
+    assert rows == [[*tokenizer().encode(text), end] for text in TEXTS]
 
 
 def test_neither_a_prompt_nor_a_user_is_on_both_sides() -> None:

@@ -113,12 +113,12 @@ MUTANTS = {
         "new": "if True:",
         "caught_by": f"{CHECKS}::test_a_message_cannot_open_a_turn",
     },
-    "documents run into each other": {
-        "story": "packing without an end token: nothing marks where a text is over",
-        "target": "instructgpt.text.packing:_document_ids",
+    "documents without an end": {
+        "story": "rows without an end token: nothing marks where a text is over",
+        "target": "instructgpt.text.rows:_document_ids",
         "old": "yield before + ids + after",
         "new": "yield before + ids",
-        "caught_by": (f"{CHECKS}::test_documents_do_not_run_into_each_other_and_no_token_is_lost"),
+        "caught_by": f"{CHECKS}::test_a_document_ends_with_its_separator",
     },
     # --- data ---
     "split by row": {

@@ -61,7 +61,7 @@ class EvaluateConfig(Config):
     documents_heldout: str | None = None
     """Held-out pretraining documents, for the alignment tax."""
     row_tokens: int = Field(default=128, gt=1)
-    """Tokens per packed row of those documents; use the one of pretraining."""
+    """Most tokens of a row of those documents; use the one of pretraining."""
     ppo_runs: dict[str, str] = Field(default_factory=dict)
     """Name -> PPO run directory whose samples/ show proxy and gold over KL (needs gold)."""
     hardware: HardwareConfig = HardwareConfig()

@@ -82,7 +82,7 @@ class PPOConfig(TrainConfig):
     ptx_ratio: float = Field(default=8.0, gt=0)
     """Pretraining rows per episode (paper: 8 examples)."""
     ptx_row_tokens: int = Field(default=128, gt=1)
-    """Tokens per pretraining row."""
+    """Most tokens of a pretraining row; use the one of pretraining."""
     adapter: AdapterConfig = AdapterConfig()
     """LoRA for policy and critic; the reference is then the policy with its adapter off."""
     share_trunk: bool = True

@@ -53,7 +53,7 @@ class PretrainConfig(TrainConfig):
     tokens: int = Field(default=600_000, gt=0)
     """Training tokens in all; documents repeat when they run out."""
     row_tokens: int = Field(default=128, gt=1)
-    """Tokens per packed row; documents are separated by EOS and cross row borders."""
+    """Most tokens of a row: a document, or a piece of a longer one."""
     batch_tokens: int = Field(default=8192, gt=0)
     """Tokens per optimizer step."""
     optim: OptimConfig = OptimConfig(lr=4e-3, optimizer="muon", warmup_steps=5)

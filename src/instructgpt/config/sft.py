@@ -36,7 +36,7 @@ class SFTConfig(TrainConfig):
     pretraining_fraction: float = Field(default=0.0, ge=0, lt=1)
     """Share of the tokens of each step that comes from pretraining_documents (paper C.3: 0.1)."""
     pretraining_row_tokens: int = Field(default=128, gt=1)
-    """Tokens per packed pretraining row."""
+    """Most tokens of a pretraining row; use the one of pretraining."""
     select: Literal["last", "valid_loss", "reward_score"] = "last"
     """Which evaluation's model is kept; the paper selects by reward-model score."""
     reward_model: str | None = None

@@ -1,1 +1,1 @@
-"""Strings to token ids and back: tokenizers, chat templates with a loss mask, packing."""
+"""Strings to token ids and back: tokenizers, chat templates with a loss mask, rows."""

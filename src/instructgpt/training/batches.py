@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from instructgpt.errors import DataError
 
@@ -32,8 +31,3 @@ class ShuffledStream:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             self._order = (epoch, torch.randperm(self.size, generator=generator))
         return int(self._order[1][offset])
-
-
-def rows_tensor(rows: list[list[int]], indices: list[int]) -> Tensor:
-    """Packed rows of equal length as int64 BT."""
-    return torch.tensor([rows[i] for i in indices], dtype=torch.int64)

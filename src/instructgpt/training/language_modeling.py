@@ -17,16 +17,16 @@ from instructgpt.losses.language_model import language_model_loss
 from instructgpt.models.batch import TokenBatch, token_budget_batches
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.storage.token_store import TokenSequence, TokenStore
-from instructgpt.text.packing import pack_documents
+from instructgpt.text.rows import text_rows
 from instructgpt.training.update import Microbatch
 
 
 def document_rows(
     path: str | Path, tokenizer: PreTrainedTokenizerBase, row_tokens: int
 ) -> Iterator[TokenSequence]:
-    """The documents at `path` as rows of `row_tokens` token ids, every token learned."""
+    """The documents at `path` as rows of up to `row_tokens` token ids, every token learned."""
     texts = (document.text for document in stream_records(path, Document))
-    for row in pack_documents(texts, tokenizer, row_tokens):
+    for row in text_rows(texts, tokenizer, row_tokens):
         yield row, [True] * len(row)
 
 
@@ -35,6 +35,11 @@ def sequence_lengths(sequences: Sequence[TokenSequence]) -> list[int]:
     if isinstance(sequences, TokenStore):
         return sequences.lengths.tolist()
     return [len(ids) for ids, _ in sequences]
+
+
+def mean_length(sequences: Sequence[TokenSequence]) -> float:
+    """Tokens of an average sequence."""
+    return sum(sequence_lengths(sequences)) / len(sequences)
 
 
 def count_targets(sequences: Sequence[TokenSequence]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from instructgpt.training.finish import finish_model
 from instructgpt.training.language_modeling import (
     count_targets,
     language_model_microbatches,
+    mean_length,
     mean_nll,
 )
 from instructgpt.training.memory import memory_parts, watched_memory
@@ -81,7 +83,7 @@ def _load_or_create(config: PretrainConfig) -> CausalLM:
 
 
 class PretrainTrainer:
-    """Next-token prediction on packed rows."""
+    """Next-token prediction on rows of documents."""
 
     def __init__(
         self,
@@ -98,8 +100,9 @@ class PretrainTrainer:
         self.world = world
         self.clock = PhaseClock()
         self.heldout: dict[str, float] = {}
-        self.rows_per_step = max(1, config.batch_tokens // config.row_tokens)
-        self.total_steps = max(1, -(-config.tokens // (self.rows_per_step * config.row_tokens)))
+        mean = mean_length(rows)
+        self.rows_per_step = max(1, round(config.batch_tokens / mean))
+        self.total_steps = math.ceil(config.tokens / (self.rows_per_step * mean))
         self.stream = ShuffledStream(len(rows), config.seed, "pretraining rows")
         self.optimizer = Optimizer(lm.model, config.optim)
         self.update = Update(self.optimizer, config.optim.max_grad_norm, world)
@@ -109,8 +112,8 @@ class PretrainTrainer:
     def arithmetic(self) -> str:
         """Where the number of steps comes from."""
         passes = self.total_steps * self.rows_per_step / len(self.rows)
-        row = f"rows of {self.config.row_tokens} tokens"
-        return f"{self.rows_per_step} {row} a step; {passes:.3g} passes over {len(self.rows)} rows"
+        rows = f"rows a step, {mean_length(self.rows):.3g} tokens long on average"
+        return f"{self.rows_per_step} {rows}; {passes:.3g} passes over {len(self.rows)} rows"
 
     def step(self, step: int) -> dict[str, float]:
         """One optimizer step over `batch_tokens` tokens."""

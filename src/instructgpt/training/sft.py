@@ -26,6 +26,7 @@ from instructgpt.training.finish import finish_model
 from instructgpt.training.language_modeling import (
     count_targets,
     language_model_microbatches,
+    mean_length,
     mean_nll,
     sequence_lengths,
 )
@@ -179,10 +180,9 @@ class SFTTrainer:
 
     def _rows_per_step(self) -> int:
         """Pretraining rows that make up the wanted share of an average step's tokens."""
-        mean = sum(sequence_lengths(self.train)) / len(self.train)
         share = self.config.pretraining_fraction
-        wanted = mean * self.config.batch_size * share / (1 - share)
-        return max(1, round(wanted / self.config.pretraining_row_tokens))
+        wanted = mean_length(self.train) * self.config.batch_size * share / (1 - share)
+        return max(1, round(wanted / mean_length(self.pretraining)))
 
     @property
     def arithmetic(self) -> str:

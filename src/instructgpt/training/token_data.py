@@ -74,7 +74,7 @@ class TokenData:
         self.tokenizer = tokenizer
 
     def documents(self, name: str, path: str, row_tokens: int) -> TokenStore:
-        """Documents as rows of `row_tokens` token ids, every token learned."""
+        """Documents as rows of up to `row_tokens` token ids, every token learned."""
 
         def write(folder: Path) -> None:
             write_tokens(folder, document_rows(path, self.tokenizer, row_tokens))

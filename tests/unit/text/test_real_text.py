@@ -9,7 +9,7 @@ import pytest
 from instructgpt.data.readers import load_demonstrations, load_documents
 from instructgpt.data.records import Message
 from instructgpt.text.chat_template import ChatRenderer
-from instructgpt.text.packing import pack_documents
+from instructgpt.text.rows import text_rows
 from instructgpt.text.templates import TEMPLATES
 from instructgpt.text.tokenizer import adapt_tokenizer, train_bpe
 
@@ -60,9 +60,9 @@ def test_special_tokens_that_real_people_typed_stay_text(real_data, documents):
         assert all(turn.content in renderer.decode(ids) for turn in turns)
 
 
-def test_a_book_is_packed_without_loss(documents):
+def test_the_rows_of_a_book_are_the_book(documents):
     tokenizer = train_bpe(documents, 800)
-    rows = list(pack_documents(documents, tokenizer, 128))
-    text = tokenizer.decode([token for row in rows for token in row])
-    assert text.rstrip() in "<|endoftext|>".join([*documents, ""])
-    assert text.count("<|endoftext|>") >= len(documents) - 1
+    text = tokenizer.decode([i for row in text_rows(documents, tokenizer, 128) for i in row])
+    # a separator alone in the last row of its document is dropped
+    assert text.replace("<|endoftext|>", "") == "".join(documents)
+    assert text.count("<|endoftext|>") >= 0.95 * len(documents)

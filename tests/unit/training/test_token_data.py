@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from instructgpt.data.problems import collect_problems
 from instructgpt.data.readers import load_demonstrations, load_documents, load_rankings
@@ -17,7 +17,7 @@ from instructgpt.pipeline.run import run_stage
 from instructgpt.progress import show_progress
 from instructgpt.storage.run_dir import RunDir
 from instructgpt.text.chat_template import ChatRenderer
-from instructgpt.text.packing import pack_documents
+from instructgpt.text.rows import text_rows
 from instructgpt.text.tokenizer import adapt_tokenizer, train_bpe
 from instructgpt.training.token_data import TokenData, flat_sequences, largest_ranking
 
@@ -69,7 +69,7 @@ def test_the_ids_are_those_of_the_records_in_order(
 
         path = write(tmp_path / "t.jsonl", [{"text": "owls are there " * i} for i in range(9)][1:])
         texts = [document.text for document in load_documents(path).records]
-        rows = list(pack_documents(texts, tokenizer, 16))
+        rows = list(text_rows(texts, tokenizer, 16))
         assert list(data.documents("t", path, 16)) == [(row, [True] * len(row)) for row in rows]
 
         path = write(tmp_path / "r.jsonl", RANKINGS)
@@ -139,12 +139,17 @@ def test_a_finished_stage_keeps_no_tokens_and_said_where_its_steps_come_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show_progress()
-    path = write(tmp_path / "t.jsonl", [{"text": f"owls are {i} there"} for i in range(30)])
+    texts = [f"owls are {i} there" for i in range(30)]
+    path = write(tmp_path / "t.jsonl", [{"text": text} for text in texts])
     shape = ["shape.layers=1", "shape.width=16", "shape.heads=1", "shape.context=32"]
     flags = [f"documents={path}", "vocab_size=270", "tokens=512", "batch_tokens=256", *shape]
     summary = run_stage("pretrain", tmp_path / "run", flags=[*flags, "row_tokens=32"]).summary
-    assert summary["rows"] > 5
-    # 512 tokens in rows of 32, 256 tokens a step
-    said = f"steps     2: 8 rows of 32 tokens a step; {16 / summary['rows']:.3g} passes over"
-    assert said in capsys.readouterr().err
+    assert summary["rows"] == 30
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run/model")
+    # each text and its separator are a row
+    mean = sum(len(tokenizer(text).input_ids) + 1 for text in texts) / 30
+    a_step = round(256 / mean)
+    steps = -(-512 // (a_step * mean))
+    said = f"steps     {steps:.0f}: {a_step} rows a step, {mean:.3g} tokens long on average; "
+    assert said + f"{steps * a_step / 30:.3g} passes over 30 rows" in capsys.readouterr().err
     assert not (tmp_path / "run/tokens").exists()

@@ -1,4 +1,4 @@
-"""Pretraining documents as rows of equal length, without padding."""
+"""Pretraining documents as rows of token ids."""
 
 from __future__ import annotations
 
@@ -13,31 +13,27 @@ from instructgpt.text.encoding import TextEncoder, added_bos, document_separator
 _DOCUMENTS_AT_ONCE = 256
 
 
-def pack_documents(
+def text_rows(
     texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, row_tokens: int
 ) -> Iterator[list[int]]:
-    """Rows of exactly `row_tokens` ids: documents in order, a separator after each, cut anywhere.
+    """Every document is a row; one of more than `row_tokens` ids is cut into several.
 
-    The separator is <|endoftext|> where the tokenizer has it, else EOS; tokenizers that begin
-    every text with BOS do so here. Special-token strings inside a document are ordinary text.
-    What is left after the last full row becomes a shorter last row; a single token, which has
-    nothing to be predicted from, is dropped. Errors: DataError when there is no text.
+    Rows hold no second document, because attention would see it: where models have to copy, the
+    last place that looks alike should be the right one (docs/LOG.md, 2026-11-25). A separator ends
+    each document: <|endoftext|> where the tokenizer has it, else EOS. Tokenizers that begin every
+    text with BOS do so here. Special-token strings inside a document are ordinary text. A row of a
+    single token, which has nothing to be predicted from, is dropped.
+    Errors: DataError when there is no text.
     """
     if row_tokens < 2:
         raise ValueError(f"row_tokens must be at least 2, not {row_tokens}")
     empty = True
-    stream: list[int] = []
     for ids in _document_ids(texts, tokenizer):
-        stream += ids
-        full = len(stream) - len(stream) % row_tokens
-        for start in range(0, full, row_tokens):
-            yield stream[start : start + row_tokens]
-        empty = empty and not full
-        stream = stream[full:]
-    if len(stream) > 1:
-        yield stream
-    elif empty:
-        raise DataError("no text to pack into rows")
+        for start in range(0, len(ids) - 1, row_tokens):
+            empty = False
+            yield ids[start : start + row_tokens]
+    if empty:
+        raise DataError("no text to train on")
 
 
 def _document_ids(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
