@@ -139,11 +139,13 @@ class LabelDesk:
         """Keep what is on the page; the draft's new version.
 
         None when the page did not know the last version: the task is open somewhere else too.
+        A version whose receipt never reached the page is its own, which `edit` in the draft shows.
         """
         with self.store.transaction():
             assignment = self.open(person, number)
-            if assignment.draft_version != version:
+            if assignment.draft_version != version and not _same_page(assignment.draft, draft):
                 return None
+            version = assignment.draft_version
             self._execute(
                 "INSERT INTO drafts (assignment_id, version, draft_json, saved_at) "
                 "VALUES (?, ?, ?, ?) ON CONFLICT (assignment_id) DO UPDATE SET "
@@ -263,3 +265,14 @@ class LabelDesk:
 
     def _execute(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
         return self.store.connection.execute(sql, values)
+
+
+def _same_page(stored: Mapping[str, Any] | None, draft: Any) -> bool:
+    """Whether both come from one tab of a browser, the second no earlier than the first."""
+    before, now = (stored or {}).get("edit"), draft.get("edit")
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return False
+    numbers = before.get("number"), now.get("number")
+    if not all(isinstance(number, int) for number in numbers):
+        return False
+    return before.get("tab") == now.get("tab") and numbers[0] <= numbers[1]

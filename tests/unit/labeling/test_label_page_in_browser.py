@@ -92,6 +92,43 @@ def test_a_ranking_by_keyboard_alone_with_tie_undo_and_reload(page, visit):
     assert shown_ranks(page.rankings()[0]) == [1, 2, 2, 3]
 
 
+def test_a_key_pressed_while_a_draft_is_on_its_way_survives_a_reload(page, visit):
+    """The server had the draft before the key and the page no receipt of it: the key was lost."""
+    tab = visit(page, "ann")
+    take_task(tab)
+    stored = []
+    tab.route("**/draft", lambda route: stored.append(route.fetch().status))  # no reply comes back
+    for key in "a1":
+        tab.keyboard.press(key)
+    while not stored:
+        tab.wait_for_timeout(20)
+    for key in "b2":
+        tab.keyboard.press(key)
+    tab.unroute("**/draft")
+    tab.reload()
+    tab.wait_for_selector(".card[aria-label]")
+    assert stored == [200]
+    assert sorted(ranks(tab)) == [0, 0, 1, 2]
+
+
+def test_a_draft_whose_receipt_is_lost_is_no_other_page(page, visit):
+    """Sent again, it was refused as open elsewhere, and what followed was lost."""
+    tab = visit(page, "ann")
+    take_task(tab)
+    sent = []
+
+    def lose_the_first_receipt(route):
+        sent.append(route.fetch().status)
+        route.abort() if len(sent) == 1 else route.fulfill(status=200, body='{"version": 2}')
+
+    tab.route("**/draft", lose_the_first_receipt)
+    for key in "a1":
+        tab.keyboard.press(key)
+    tab.wait_for_function("() => document.getElementById('saved').textContent")
+    assert sent == [200, 200]
+    assert tab.inner_text("#banner") == ""
+
+
 def test_cards_are_dragged_into_ranks_and_texts_run_nothing(page, visit):
     tab = visit(page, "ann", viewport={"width": 1280, "height": 1000})
     take_task(tab)

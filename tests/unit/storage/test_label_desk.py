@@ -72,6 +72,23 @@ def test_a_task_that_nobody_touches_is_handed_to_somebody_else(desk, clock) -> N
     assert len(list(desk.store.rankings(task=1))) == 1
 
 
+def test_a_tab_may_send_a_draft_again_and_another_tab_may_not(desk) -> None:
+    ann = hire(desk, "ann")
+    number = desk.next(ann).id
+
+    def save(tab: str, edit: int, version: int) -> int | None:
+        return desk.save_draft(ann, number, {"edit": {"tab": tab, "number": edit}}, version)
+
+    assert save("one", 1, 0) == 1
+    assert save("one", 1, 0) == 2  # its receipt was lost
+    assert save("one", 2, 0) == 3
+    assert save("one", 1, 0) is None  # late, behind a newer one
+    assert save("two", 9, 0) is None
+    assert save("two", 9, 3) == 4
+    assert save("one", 3, 3) is None
+    assert desk.save_draft(ann, number, {}, 3) is None
+
+
 def test_everybody_sees_an_order_of_their_own_and_always_the_same(desk) -> None:
     orders = set()
     for name in ("ann", "bob", "cem"):

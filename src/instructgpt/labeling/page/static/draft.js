@@ -4,8 +4,11 @@ import { announce, explain, Refused, send, warn, words } from "./page.js";
 
 export const still = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+const randomId = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+
 export class Draft {
-  #url; #version; #show; #mirror;
+  #url; #version; #show; #mirror; #tab; #edits;
   #undoable = [];
   #saving = null;
   #dirty = false;
@@ -18,8 +21,17 @@ export class Draft {
     this.#version = version;
     this.#show = show;
     this.#mirror = `draft:${url}`;
+    this.#tab = sessionStorage.getItem("tab") || randomId();
+    sessionStorage.setItem("tab", this.#tab);
     const kept = JSON.parse(sessionStorage.getItem(this.#mirror) || "null");
-    this.now = { ...content, ...(kept && kept.version >= version ? kept.now : {}) };
+    this.now = { ...content, ...(kept && this.#isNewer(kept, version, content) ? kept.now : {}) };
+    this.#edits = this.now.edit?.number ?? 0;
+  }
+
+  // A later version on the server may be of this tab, from a draft whose receipt never came back.
+  #isNewer(kept, version, content) {
+    return kept.version >= version
+      || (content.edit?.tab === this.#tab && kept.now.edit?.number >= content.edit.number);
   }
 
   change(edit, { remember = true } = {}) {
@@ -45,7 +57,7 @@ export class Draft {
   // The id and the time that belong to this answer, however often and from wherever it is sent again.
   submission() {
     this.now.submission ??= {
-      client_uuid: [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join(""),
+      client_uuid: randomId(),
       seconds: this.now.seconds,
     };
     this.#keep();
@@ -54,6 +66,7 @@ export class Draft {
 
   save() {
     this.#dirty = true;
+    this.now.edit = { tab: this.#tab, number: ++this.#edits };
     this.#keep();
     if (!this.#closed) this.#saving ??= this.#saveAll().finally(() => { this.#saving = null; });
   }
