@@ -23,6 +23,10 @@ Track = Annotated[
     list[str] | None,
     typer.Option("--track", help="Experiment tracker: tensorboard, wandb, mlflow or trackio."),
 ]
+Profile = Annotated[
+    bool,
+    typer.Option("--profile", help="Record a few steps of each training stage as a trace."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done, and why.")]
 
 
@@ -38,13 +42,14 @@ def quickstart(
     until: Until = None,
     start: Start = None,
     track: Track = None,
+    profile: Profile = False,
     dry_run: DryRun = False,
 ) -> None:
     """All of InstructGPT on a small bilingual world, in minutes on a laptop.
 
     Settings can be overridden as STAGE.SETTING=VALUE, for example sft.epochs=1 or seed=1.
     """
-    _run(find_recipe("quickstart"), out, until, start, track or [], dry_run, ctx.args)
+    _run(find_recipe("quickstart"), out, until, start, track or [], profile, dry_run, ctx.args)
 
 
 def run(
@@ -54,6 +59,7 @@ def run(
     until: Until = None,
     start: Start = None,
     track: Track = None,
+    profile: Profile = False,
     dry_run: DryRun = False,
 ) -> None:
     """Run a recipe's stages in order; what is done and unchanged is skipped.
@@ -63,7 +69,7 @@ def run(
     """
     if recipe.startswith("--"):
         raise ConfigError(f"write the recipe before its settings: instructgpt run RECIPE {recipe}")
-    _run(find_recipe(recipe), out, until, start, track or [], dry_run, ctx.args)
+    _run(find_recipe(recipe), out, until, start, track or [], profile, dry_run, ctx.args)
 
 
 def find_recipe(name: str) -> Path:
@@ -94,6 +100,7 @@ def _run(
     until: str | None,
     start: str | None,
     track: list[str],
+    profile: bool,
     dry_run: bool,
     flags: list[str],
 ) -> None:
@@ -119,4 +126,7 @@ def _run(
         return
     say(f"{plan.name}: {len(plan.stages)} stages in {plan.root}")
     observer = ConsoleObserver()
-    closing_words(run_plan(plan, until=until, start=start, track=track, observer=observer))
+    outcomes = run_plan(
+        plan, until=until, start=start, track=track, profile=profile, observer=observer
+    )
+    closing_words(outcomes)

@@ -54,6 +54,9 @@ def _verb(stage: Stage) -> Callable[..., None]:
             list[str] | None,
             typer.Option(help="Experiment tracker: tensorboard, wandb, mlflow or trackio."),
         ] = None,
+        profile: Annotated[
+            bool, typer.Option("--profile", help="Record a few steps as a trace.")
+        ] = False,
         print_config: Annotated[
             bool, typer.Option("--print-config", help="Only print the settings, as YAML.")
         ] = False,
@@ -68,8 +71,16 @@ def _verb(stage: Stage) -> Callable[..., None]:
         from instructgpt.cli.console import ConsoleObserver, closing_words
         from instructgpt.pipeline.run import run_stage
 
+        if profile and not stage.has_steps:
+            raise ConfigError(f"--profile: '{stage.stem}' has no steps to record; leave it out")
         outcome = run_stage(
-            stage.stem, out, config or [], ctx.args, ConsoleObserver(), track=track or []
+            stage.stem,
+            out,
+            config or [],
+            ctx.args,
+            ConsoleObserver(),
+            track=track or [],
+            profile=profile,
         )
         closing_words([outcome])
 

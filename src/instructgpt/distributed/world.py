@@ -8,9 +8,11 @@ result equals one process's within rounding (docs/adr/0005).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,7 +25,12 @@ _TIMEOUT = timedelta(minutes=30)
 
 
 class World:
-    """Rank, size, and the collectives that stages need."""
+    """Rank, size, and the collectives that stages need.
+
+    waited: seconds that this process has spent in collectives, waiting for others included.
+    """
+
+    waited: ClassVar[float] = 0.0
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank = rank
@@ -55,7 +62,8 @@ class World:
         if self.size == 1:
             return shares
         parts: list[list[Item]] = [[] for _ in range(self.size)]
-        dist.all_gather_object(parts, shares)
+        with _waiting():
+            dist.all_gather_object(parts, shares)
         total = sum(len(part) for part in parts)
         return [parts[i % self.size][i // self.size] for i in range(total)]
 
@@ -68,7 +76,8 @@ class World:
             by_dtype.setdefault(tensor.dtype, []).append(tensor)
         for group in by_dtype.values():
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
-            dist.all_reduce(flat)
+            with _waiting():
+                dist.all_reduce(flat)
             pieces = flat.split([tensor.numel() for tensor in group])
             for tensor, piece in zip(group, pieces, strict=True):
                 tensor.copy_(piece.view_as(tensor))
@@ -76,9 +85,19 @@ class World:
     def barrier(self) -> None:
         """Wait until every rank has come here."""
         if self.size > 1:
-            dist.barrier()
+            with _waiting():
+                dist.barrier()
 
     def close(self) -> None:
         """Leave the process group."""
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        World.waited += time.perf_counter() - start

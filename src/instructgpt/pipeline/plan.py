@@ -57,6 +57,7 @@ class Plan:
     root: Path
     stages: list[PlannedStage]
     trackers: tuple[str, ...] = ()
+    profile: bool = False
 
 
 @dataclass(frozen=True)

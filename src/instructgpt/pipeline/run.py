@@ -69,18 +69,20 @@ def run_recipe(
     until: str | None = None,
     start: str | None = None,
     track: Sequence[str] = (),
+    profile: bool = False,
     observer: Observer | None = None,
 ) -> list[Outcome]:
     """Run the stages of a recipe file below `root` (default: runs/NAME); what is done is skipped.
 
     `flags` override settings ("sft.optim.lr=1e-5"); `until` is the last stage, and everything
-    from `start` on is done again; `track` names trackers beside the recipe's own. A stage whose
-    settings or inputs changed is done again too; its old directory moves to ROOT/stale. Errors:
-    InstructGPTError of the stage or the settings.
+    from `start` on is done again; `track` names trackers beside the recipe's own;
+    `profile` records a few steps of each training stage. A stage whose settings or inputs changed
+    is done again too; its old directory moves to ROOT/stale. Errors: InstructGPTError of the stage
+    or the settings.
     """
     loaded = load_recipe(Path(recipe))
     plan = plan_recipe(loaded, Path(root or Path("runs", loaded.name)), flags)
-    return run_plan(plan, until=until, start=start, track=track, observer=observer)
+    return run_plan(plan, until=until, start=start, track=track, profile=profile, observer=observer)
 
 
 def run_plan(
@@ -89,11 +91,13 @@ def run_plan(
     until: str | None = None,
     start: str | None = None,
     track: Sequence[str] = (),
+    profile: bool = False,
     observer: Observer | None = None,
 ) -> list[Outcome]:
     """`run_recipe` for a plan that is already made."""
     observer = observer or Observer()
-    plan = replace(plan, trackers=check_trackers([*plan.trackers, *track], "--track"))
+    trackers = check_trackers([*plan.trackers, *track], "--track")
+    plan = replace(plan, trackers=trackers, profile=profile)
     chosen = select_stages(plan, until)
     actions = decide(plan, start)
     if all(actions[planned.name].kind == "skip" for planned in chosen):
@@ -117,16 +121,17 @@ def run_stage(
     observer: Observer | None = None,
     *,
     track: Sequence[str] = (),
+    profile: bool = False,
 ) -> Outcome:
     """Run one stage in directory `out`, with settings from YAML `files` and `flags`.
 
-    `track` names experiment trackers. A finished run with the same settings and inputs is
-    skipped, an interrupted one goes on. Errors: RunDirError when
+    `track` names experiment trackers, `profile` records a few steps. A finished run with the same
+    settings and inputs is skipped, an interrupted one goes on. Errors: RunDirError when
     `out` holds a run with other settings.
     """
     stage = find_stage(stem)
     config = load_config(stage.config_class(), files, flags)
-    return run_config(stage, config, out, observer, track=track)
+    return run_config(stage, config, out, observer, track=track, profile=profile)
 
 
 def run_config(
@@ -136,6 +141,7 @@ def run_config(
     observer: Observer | None = None,
     *,
     track: Sequence[str] = (),
+    profile: bool = False,
 ) -> Outcome:
     """`run_stage` for settings that are already checked."""
     observer = observer or Observer()
@@ -147,7 +153,7 @@ def run_config(
     seed = getattr(config, "seed", 0)
     planned = PlannedStage(Path(out).name, stage, config, seed, parents, Path(out))
     trackers = check_trackers(track, "--track")
-    plan = Plan("instructgpt", planned.path.parent, [planned], trackers)
+    plan = Plan("instructgpt", planned.path.parent, [planned], trackers, profile)
     action = decide(plan)[planned.name]
     if action.kind == "skip":
         return _skip(planned, observer)
@@ -183,6 +189,7 @@ def _execute(
     ) as run:
         world.barrier()  # the run directory exists, and a killed write in it is cleaned up
         run.track(plan.trackers, plan.name)
+        run.profiled = plan.profile and planned.stage.has_steps
         if world.is_main or planned.stage.shares_work:
             with collect_problems() as collected:
                 summary = planned.stage.function()(planned.runnable_config(), run)

@@ -27,6 +27,8 @@ class Stage:
     run: str
     shares_work: bool = False
     """Whether all ranks of a distributed run work on it; otherwise the first does it alone."""
+    has_steps: bool = False
+    """Whether it works step by step, a few of which --profile can record."""
     reads_all: bool = False
     """Whether it reads every earlier stage of its recipe, named in its settings or not."""
 
@@ -48,6 +50,7 @@ def _training(stem: str, class_name: str, purpose: str, shares_work: bool = True
         f"instructgpt.config.{stem}:{class_name}",
         f"instructgpt.training.{stem}:run",
         shares_work=shares_work,
+        has_steps=shares_work,
     )
 
 
@@ -79,6 +82,7 @@ _ALL = (
         "instructgpt.config.ppo:PPOConfig",
         "instructgpt.training.ppo_stage:run",
         shares_work=True,
+        has_steps=True,
     ),
     _training("dpo", "DPOConfig", "Train a policy on rankings directly."),
     _training("best_of_n", "BestOfNConfig", "Sample n answers, keep the best-scored.", False),

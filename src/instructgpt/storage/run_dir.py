@@ -47,7 +47,7 @@ class RunDir:
 
     Only a run opened with `writes=True` changes anything on disk; on others `log`,
     `save_checkpoint` and `finish` do nothing, so that every rank of a distributed run can execute
-    the same lines.
+    the same lines. `profiled`: whether a few steps are to be recorded.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class RunDir:
         self._seconds_before = 0.0
         self._must_load = False
         self._followers: Followers | None = None
+        self.profiled = False
 
     @classmethod
     def open(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
+from torch.profiler import record_function
 
 from instructgpt.distributed.world import World
 from instructgpt.progress import announce, progress
 from instructgpt.storage.run_dir import RunDir
+from instructgpt.training.profile import recorded
 
 
 class Stage(Protocol):
@@ -38,7 +40,10 @@ class Stage(Protocol):
 
 
 class PhaseClock:
-    """Seconds spent per phase (rollout, score, update, ...), and tokens worked on."""
+    """Seconds spent per phase (rollout, score, update, ...), and tokens worked on.
+
+    What a phase waits for other processes is counted as `wait` and not in the phase.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -47,11 +52,18 @@ class PhaseClock:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the time inside the block to `name`."""
-        start = time.perf_counter()
+        start, waited = time.perf_counter(), World.waited
         try:
-            yield
+            with record_function(name):  # a bar of its own in a trace
+                yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            waited = World.waited - waited
+            self._add(name, time.perf_counter() - start - waited)
+            if waited:
+                self._add("wait", waited)
+
+    def _add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def take(self) -> dict[str, float]:
         """Seconds per phase and tokens since the last call."""
@@ -79,7 +91,7 @@ def drive(
     total = stage.total_steps
     if world.is_main:
         announce(f"steps     {total}: {stage.arithmetic}")
-    with progress(name, total, unit="step", start=done) as bar:
+    with progress(name, total, unit="step", start=done) as bar, recorded(run) as step_done:
         while True:
             if done % eval_every == 0 or done == total:
                 with stage.clock.phase("evaluate"):
@@ -90,12 +102,32 @@ def drive(
             if done == total:
                 break
             metrics = stage.step(done)
+            step_done()
             done += 1
             run.log(done, metrics)
             run.log_timing(done, stage.clock.take())
             bar.advance(1, **metrics)
             if done % checkpoint_every == 0 or done == total:
                 _save(stage, run, world, done)
+    run.log_timing(done, stage.clock.take())  # of the last checkpoint and evaluation
+    if world.is_main:
+        announce(time_table(run.read_timings(), run.seconds))
+
+
+def time_table(timings: Sequence[Mapping[str, Any]], seconds: float) -> str:
+    """Lines with the seconds and share of every phase, over all restarts of a run."""
+    totals: dict[str, float] = {}
+    for row in timings:
+        for name, value in row.items():
+            totals[name] = totals.get(name, 0.0) + value
+    tokens = totals.pop("tokens", 0.0)
+    totals.pop("step", None)
+    totals["other"] = max(0.0, seconds - sum(totals.values()))
+    lines = [
+        f"{'' if number else 'time':<10}{name:<12}{value:>9.1f} s {value / seconds:>6.1%}"
+        for number, (name, value) in enumerate(sorted(totals.items(), key=lambda item: -item[1]))
+    ]
+    return "\n".join([*lines, f"{'':<10}{tokens:,.0f} tokens, {tokens / seconds:,.0f} a second"])
 
 
 def _save(stage: Stage, run: RunDir, world: World, done: int) -> None:

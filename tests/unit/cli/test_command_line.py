@@ -162,6 +162,14 @@ def test_a_stage_without_out_says_so() -> None:
     )
 
 
+def test_a_stage_without_steps_refuses_a_profile() -> None:
+    result = call("report", "--out", "runs/report", "--profile")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: --profile: 'report' has no steps to record; leave it out\n",
+    )
+
+
 def test_the_closing_words_show_win_rates_report_and_chat(recipe: Path, calls: Any) -> None:
     """A hand-made report.json with the keys that the issue fixes."""
     from instructgpt.cli.console import closing_words
