@@ -272,7 +272,7 @@ def _same_page(stored: Mapping[str, Any] | None, draft: Any) -> bool:
     before, now = (stored or {}).get("edit"), draft.get("edit")
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return False
-    numbers = before.get("number"), now.get("number")
-    if not all(isinstance(number, int) for number in numbers):
+    first, second = before.get("number"), now.get("number")
+    if not (isinstance(first, int) and isinstance(second, int)):
         return False
-    return before.get("tab") == now.get("tab") and numbers[0] <= numbers[1]
+    return before.get("tab") == now.get("tab") and first <= second
