@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,6 +114,8 @@ def started(host: Host) -> Iterator[Running]:
         for client in running.clients:  # what nobody closes fails whichever test comes next
             client.close()
         listening.close()
+        if thread.is_alive():
+            faulthandler.dump_traceback(all_threads=True)  # where it hangs
         assert not thread.is_alive(), "the server did not end"
 
 

@@ -75,7 +75,8 @@ def test_a_blind_vote_becomes_a_ranking(page, feedback_folder) -> None:
     ask(page, "What is a whale?")
     assert page.locator(".name >> text=Answer A").count() == 1
     assert "twin" not in page.locator("#turns").inner_text()
-    page.click("text=Right is better")
+    with page.expect_response("**/v1/feedback"):
+        page.click("text=Right is better")
     page.wait_for_selector(".name >> text=twin")
     (ranking,) = load_rankings(feedback_folder / "rankings.jsonl").records
     assert ranking.ranks == (2, 1)

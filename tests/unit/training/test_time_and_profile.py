@@ -46,7 +46,7 @@ def finished(path: Path, steps: int, profiled: bool = False) -> RunDir:
 def test_every_phase_is_in_the_timings_the_last_checkpoint_too(tmp_path: Path) -> None:
     rows = finished(tmp_path / "run", 4).read_timings()
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 4]
-    assert sum(row.get("rollout", 0.0) for row in rows) == pytest.approx(0.08, abs=0.06)
+    assert sum(row.get("rollout", 0.0) for row in rows) >= 4 * 0.02
     assert "checkpoint" in rows[-1]  # made after the last step
 
 
