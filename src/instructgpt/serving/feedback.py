@@ -12,7 +12,6 @@ Nothing is kept without consent, with personal data in it, or beyond 200 prompts
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -27,7 +26,7 @@ from instructgpt.data.records import Prompt, Ranking
 from instructgpt.errors import ConfigError
 from instructgpt.serving.errors import ApiError, invalid
 from instructgpt.serving.schemas import ChatMessage, Text
-from instructgpt.storage.atomic import disk_errors
+from instructgpt.storage.atomic import append_line
 from instructgpt.storage.environment import utc_now
 from instructgpt.storage.forgetting import forget_rows
 
@@ -114,12 +113,7 @@ class FeedbackLog:
             yield from (row for _, row in read_jsonl(path) if "user" in row)
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        path = self._folder / name
-        line = json.dumps(row, ensure_ascii=False) + "\n"
-        with disk_errors(path), path.open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._folder / name, json.dumps(row, ensure_ascii=False), durable=True)
 
 
 def _row(prompt: Prompt, said: FeedbackRequest) -> tuple[str, dict[str, Any]]:

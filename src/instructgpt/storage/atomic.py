@@ -141,6 +141,26 @@ def write_durably(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
+def append_line(path: str | Path, line: str, *, durable: bool = False) -> None:
+    """Add `line` and a line break to `path`, which is made if it is missing; all of it or nothing.
+
+    With `durable` the disk has it on return. Errors: RunDirError when the disk is full or refuses.
+    """
+    path = Path(path)
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        length = os.fstat(descriptor).st_size
+        try:
+            write_all(descriptor, f"{line}\n".encode())
+            if durable:
+                os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, length)
+            raise
+        finally:
+            os.close(descriptor)
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """`os.write` until everything is written."""
     view = memoryview(data)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from instructgpt.errors import RunDirError
-from instructgpt.storage.atomic import disk_errors, write_all
+from instructgpt.storage.atomic import append_line, disk_errors
 
 
 class MetricLog:
@@ -25,17 +25,7 @@ class MetricLog:
 
     def append(self, step: int, numbers: Mapping[str, Any]) -> None:
         """Write one row; 0-d tensors become numbers. Errors: RunDirError, and no half row stays."""
-        data = (_encode(step, numbers) + "\n").encode()
-        with disk_errors(self.path):
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            length = os.fstat(descriptor).st_size
-            try:
-                write_all(descriptor, data)
-            except OSError:
-                os.ftruncate(descriptor, length)
-                raise
-            finally:
-                os.close(descriptor)
+        append_line(self.path, _encode(step, numbers))
 
     def read(self) -> list[dict[str, Any]]:
         """All complete rows; a row still being written by a running process is left out."""

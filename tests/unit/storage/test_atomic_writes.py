@@ -11,7 +11,12 @@ import pytest
 
 from instructgpt.errors import ConfigError, RunDirError
 from instructgpt.storage import atomic
-from instructgpt.storage.atomic import atomic_write, clean_leftovers, publish_directory
+from instructgpt.storage.atomic import (
+    append_line,
+    atomic_write,
+    clean_leftovers,
+    publish_directory,
+)
 
 
 def fail_after_half(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -84,6 +89,20 @@ def test_a_parent_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunDirError, match="cannot write"):
         atomic_write(tmp_path / "file" / "inside.txt", "text")
+
+
+def test_a_line_that_does_not_fit_leaves_none_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a line used to stay, and the next one was glued to it."""
+    path = tmp_path / "votes.jsonl"
+    append_line(path, "first", durable=True)
+    with monkeypatch.context() as full:
+        fail_after_half(full, errno.ENOSPC)
+        with pytest.raises(RunDirError, match="No space left"):
+            append_line(path, "second")
+    append_line(path, "第三")
+    assert path.read_text(encoding="utf-8") == "first\n第三\n"
 
 
 def test_other_mistakes_keep_their_type(tmp_path: Path) -> None:
