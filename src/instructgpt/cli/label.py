@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from instructgpt.cli.stage_group import stage_group
-from instructgpt.errors import ConfigError
+from instructgpt.errors import ConfigError, DataError
 
 _STAGE = "run"
 _Kind = Literal["rank", "demonstrate", "screening"]
@@ -52,6 +52,8 @@ def bring(
     from instructgpt.labeling import exchange
     from instructgpt.storage.label_store import LabelStore
 
+    if not file.exists():
+        raise DataError(f"no file '{file}' to import")
     with LabelStore(store) as opened:
         if kind == "rank":
             count = exchange.import_rankings(opened, file, overlap=overlap, seed=seed)
@@ -75,7 +77,7 @@ def invite(
     from instructgpt.storage.label_access import LabelAccess
     from instructgpt.storage.label_store import LabelStore
 
-    with LabelStore(store) as opened:
+    with LabelStore(_there(store)) as opened:
         token = LabelAccess(opened).invite(name, "lead" if lead else "labeler")
     say(f"{url.rstrip('/')}/join#{token}")
 

@@ -90,14 +90,25 @@ def test_a_mistake_is_one_line_and_leaves_no_half_import(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    LabelStore("s.sqlite").close()
     write(Path("bad.jsonl"), [{"prompt": "a", "completions": ["x", "y"]}, {"prompt": "b"}])
     said = call("label", *arguments)
     assert said.exit_code == 2
     assert message in said.stderr
     assert said.stderr.count("\n") == 1
-    if Path("s.sqlite").exists():
-        with LabelStore("s.sqlite") as opened:
-            assert opened.counts()["tasks"] == 0
+    with LabelStore("s.sqlite") as opened:
+        assert opened.counts()["tasks"] == 0
+
+
+@pytest.mark.parametrize("arguments", [["import", "nowhere.jsonl"], ["invite", "ann"]])
+def test_a_mistyped_name_makes_no_store(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = call("label", *arguments, "--store", "new.sqlite")
+    assert said.exit_code == 2
+    assert said.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_stage_is_still_the_word_alone() -> None:
