@@ -14,26 +14,19 @@ from functools import cached_property, lru_cache
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from instructgpt.errors import CheckpointError
-
 DOCUMENT_SEPARATOR = "<|endoftext|>"
 _ANCHOR = "\n"
 _PIECES_REMEMBERED = 1024
 
 
 class TextEncoder:
-    """Encodes pieces of one text with a fast tokenizer.
+    """Encodes pieces of one text with an adapted tokenizer (`adapt_tokenizer`).
 
     Special tokens are those that the tokenizer marks as special (EOS, turn markers, ...); added
     tokens that are ordinary text, such as <think>, are encoded as the tokenizer likes.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        if not tokenizer.is_fast:
-            raise CheckpointError(
-                f"the tokenizer of '{tokenizer.name_or_path}' has no tokenizer.json; "
-                "convert it to a fast tokenizer first"
-            )
         self.tokenizer = tokenizer
         self._backend: Tokenizer = tokenizer.backend_tokenizer
         self.special_texts = special_texts(tokenizer)

@@ -69,9 +69,15 @@ def adapt_tokenizer(
     its name, <|endoftext|>, or the unknown token, whichever is first and no end token; else
     "<|pad|>" is added. Padding is on the right.
 
-    A tokenizer that drops line breaks (T5's) is warned of. Errors: CheckpointError for one without
-    an end token, and for one without line breaks where only they part a prompt from its answer.
+    A tokenizer that drops line breaks (T5's) is warned of. Errors: CheckpointError for one that is
+    Python alone, for one without an end token, and for one without line breaks where only they part
+    a prompt from its answer.
     """
+    if not tokenizer.is_fast:
+        raise CheckpointError(
+            f"the tokenizer of '{tokenizer.name_or_path}' has no tokenizer.json; "
+            "convert it to a fast tokenizer first"
+        )
     if tokenizer.eos_token is None:
         raise CheckpointError(
             f"the tokenizer of '{tokenizer.name_or_path}' has no end-of-sequence token; "

@@ -274,19 +274,6 @@ def test_a_conversation_that_the_template_refuses_is_a_data_error():
         renderer.prompt_ids(DIALOGUE[:2])
 
 
-def test_a_tokenizer_without_a_fast_version_is_refused():
-    class Slow:
-        is_fast = False
-        name_or_path = "old/model"
-        chat_template = "x"
-
-        def get_chat_template(self):
-            return self.chat_template
-
-    with pytest.raises(CheckpointError, match="'old/model' has no tokenizer"):
-        ChatRenderer(Slow())
-
-
 def test_earlier_calls_of_the_tokenizer_leave_no_trace():
     tokenizer = make_tokenizer()
     expected = ChatRenderer(tokenizer).dialogue_ids(DIALOGUE)

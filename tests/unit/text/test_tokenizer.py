@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from instructgpt.errors import CheckpointError, ConfigError, DataError
 from instructgpt.text.chat_template import ChatRenderer
@@ -128,6 +128,11 @@ def test_a_bos_that_the_tokenizer_writes_stands_before_the_template():
     ids = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], return_dict=False)
     assert ids[0] == tokenizer.bos_token_id
     assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_a_tokenizer_that_is_python_alone_is_refused():
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
+        adapt_tokenizer(ByT5Tokenizer())
 
 
 def test_adapting_survives_saving_and_loading(tmp_path, trained):
