@@ -53,7 +53,10 @@ JUDGE_NOTES: dict[Preference, str] = {
 }
 
 
-JUDGES_NOTE = "A judge decides who saw every two answers, in both orders, and not whose they were."
+JUDGES_NOTE = (
+    "A judge decides, who saw two answers at a time and not whose they were; "
+    "one whom the order may sway saw both orders."
+)
 
 
 def run(config: EvaluateConfig, run: RunDir) -> dict[str, Any]:

@@ -159,7 +159,9 @@ def _both(
     if not judge.order_matters:
         return Verdict(forward, None)
     backward = said[number, item, 1]
-    return Verdict(forward, None if backward is None else 1 - backward)
+    if forward is None or backward is None:
+        return Verdict(None, None)  # half a look would count the judge's liking of a place as a win
+    return Verdict(forward, 1 - backward)
 
 
 def _verdict(ranks: Ranks | None) -> float | None:

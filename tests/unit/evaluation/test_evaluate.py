@@ -312,7 +312,7 @@ def test_judges_decide_win_rates_blind_in_both_orders_and_are_not_paid_twice(
     expected = sum(0.5 + 0.5 * ((len(a) > len(b)) - (len(a) < len(b))) for a, b in pairs)
     gpt, rm, labeler = evaluation["judges"]
     assert evaluation["judge"] == "gpt"
-    assert "saw every two answers" in evaluation["judge_note"]
+    assert "not whose they were" in evaluation["judge_note"]
     rate = evaluation["models"]["other"]["win_rate"]["sampled"]
     assert rate == gpt["win_rate"]["other"]["sampled"]
     assert rate["value"] == expected / NUM_PROMPTS

@@ -62,12 +62,12 @@ def test_abstentions_are_counted_and_never_numbers():
     assert silent.to_dict()["value"] is None
 
 
-def test_one_order_refused_leaves_the_other():
+def test_one_order_refused_is_an_abstention():
+    """A judge who takes whatever is shown first and is silent once used to give a whole win."""
     found = judged_win_rate(
         FakeJudge(lambda texts: [1, 2] if texts[0] == "a" else None), PROMPTS[:1], ["a"], ["b"]
     )
-    assert found.interval is not None
-    assert (found.interval.value, found.abstained, found.order_consistency) == (1.0, 0, None)
+    assert (found.interval, found.abstained, found.order_consistency) == (None, 1, None)
 
 
 def test_several_samples_of_a_prompt_are_one_cluster():
