@@ -71,12 +71,13 @@ def form_gain(fit: FittedForm, kl: float) -> float:
 def describe_curve(points: Sequence[CurvePoint], form: Form) -> dict[str, Any]:
     """The curve as JSON: points by KL, the best measured point, the fitted form, the verdict.
 
-    The first point by KL is the start of the curve. `overoptimized` says whether gold fell below
-    its measured peak while the proxy still rose above its value there.
+    The first point by KL is the start of the curve; an estimate below 0, where no KL is, counts as
+    0. `overoptimized` says whether gold fell below its measured peak while the proxy still rose
+    above its value there.
     """
     if not points:
         raise ValueError("no points: an over-optimisation curve needs at least one")
-    ordered = sorted(points, key=lambda p: p.kl)
+    ordered = sorted(points, key=lambda p: max(p.kl, 0.0))
     peak = max(ordered, key=lambda p: p.gold)
     after = [p for p in ordered if p.kl > peak.kl]
     fit = None

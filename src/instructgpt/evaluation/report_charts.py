@@ -269,7 +269,7 @@ def reward_model_chart(runs: Sequence[StageRun]) -> Chart | None:
         note="95 % intervals; margin: |score difference|, least sure quarter first; "
         f"dashed: {dashed}.",
         reference=0.5 if agreement is None else agreement["value"],
-        limits=(0.3, 1.0),
+        limits=(0.0, 1.0),
     )
 
 

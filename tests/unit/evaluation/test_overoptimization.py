@@ -48,6 +48,12 @@ def test_a_curve_that_never_turns_has_no_peak():
     assert (fit.peak_kl, fit.peak_gain) == (None, None)
 
 
+def test_an_estimate_of_kl_below_zero_does_not_come_before_the_start():
+    """Sampling noise puts a model that has hardly moved at a KL of -0.004."""
+    points = [CurvePoint(0.0, 1.0, 0.0, "0"), CurvePoint(-0.004, 1.1, 0.1, "10")]
+    assert [p["label"] for p in describe_curve(points, "rl")["points"]] == ["0", "10"]
+
+
 def test_the_curve_names_its_peak_and_its_verdict():
     rising_proxy = [
         CurvePoint(4.0, 1.2, 3.6, "200"),
