@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,18 +97,13 @@ def split_by_prompt(
     return train, [row for key, rows in by_prompt.items() if key in held for row in rows]
 
 
-class _at:
+@contextmanager
+def _at(path: Path, line: int) -> Iterator[None]:
     """Names file and line in what is wrong with a row."""
-
-    def __init__(self, path: Path, line: int) -> None:
-        self._where = f"{path}:{line}"
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, ValueError | LabelError):
-            raise DataError(f"{self._where}: {error}") from error
+    try:
+        yield
+    except (ValueError, LabelError) as error:
+        raise DataError(f"{path}:{line}: {error}") from error
 
 
 def _candidates(path: Path) -> Iterator[tuple[int, Prompt, dict[str, Any]]]:

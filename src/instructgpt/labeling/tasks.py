@@ -39,7 +39,7 @@ class Task:
 def sample_tasks(config: LabelConfig) -> list[Task]:
     """K completions of each prompt, shared out among the models; identical ones count once."""
     assert config.prompts is not None  # the settings ask for them
-    records = load_prompts(config.prompts).records[: config.num_prompts]
+    records = load_prompts(config.prompts, limit=config.num_prompts).records
     rng = random.Random(f"{config.seed}:k")
     wanted = [rng.randint(config.k_min, config.k_max) for _ in records]
     texts: list[list[str]] = [[] for _ in records]

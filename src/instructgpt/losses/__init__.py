@@ -9,6 +9,6 @@
     logprobs, masked what all of them stand on
 
 Position t describes token t. A mask has one polarity: True counts (completion tokens and their
-EOS). Sums are divided by a global count passed in, so that microbatches, packing and processes
+EOS). Sums are divided by a global count passed in, so that microbatches, padding and processes
 cannot change a result, and metrics of microbatches add up (those named ``*_max`` by maximum).
 """

@@ -88,11 +88,11 @@ class PPOTrainer:
     def arithmetic(self) -> str:
         """Where the number of iterations comes from, and what one of them does."""
         config = self.config
-        updates = config.epochs * config.batch_size // config.minibatch_size
         mixed = f" and {self.ptx_rows} pretraining rows" if config.ptx_coef > 0 else ""
         return (
             f"{config.episodes} episodes, {config.batch_size} a step, from {len(self.prompts)} "
-            f"prompts; {updates} updates a step, of {config.minibatch_size} episodes{mixed}"
+            f"prompts; {self._updates_per_step} updates a step, of {config.minibatch_size} "
+            f"episodes{mixed}"
         )
 
     def step(self, step: int) -> dict[str, float]:

@@ -257,7 +257,7 @@ def test_datasets_of_the_hub_are_streamed(hub):
 
 def test_the_library_itself_streams_what_lies_in_a_folder(tmp_path, monkeypatch):
     """`datasets` takes owner/name for a folder where there is one, so that no hub is needed."""
-    pytest.importorskip("datasets")
+    pytest.importorskip("datasets", reason="pip install datasets")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     folder = tmp_path / "owner" / "name"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="the extra `dev` brings it"
+)
 pytestmark = pytest.mark.browser
 
 # Everything that axe-core knows of WCAG 2.2 A and AA, and its best practices.
