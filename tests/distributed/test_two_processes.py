@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+STAGES = ("base", "sft", "reward_model", "dpo", "ppo", "ppo_ptx")
 RECIPE = Path(__file__).parents[1] / "e2e" / "tiny.yaml"
 
 
-def _run(out: Path, *launcher: str) -> None:
+TORCHRUN = (
+    "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
+    "--rdzv-endpoint=localhost:0",
+)  # fmt: skip
+
+
+def _run(out: Path, until: str, *launcher: str) -> None:
     command = [sys.executable, *launcher, "-m", "instructgpt", "run", str(RECIPE)]
-    command += ["--out", str(out), "--until", "ppo_ptx"]
+    command += ["--out", str(out), "--until", until]
     # Muon's bfloat16 orthogonalisation turns rounding into visible differences; adamw does not.
     command += ["base.optim.optimizer=adamw", "base.optim.lr=0.003"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
@@ -24,33 +32,36 @@ def _run(out: Path, *launcher: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("world")
-    _run(folder / "one")
-    port = "--rdzv-endpoint=localhost:0"
-    _run(
-        folder / "two", "-m", "torch.distributed.run", "--nproc-per-node=2",
-        "--rdzv-backend=c10d", port,
-    )  # fmt: skip
-    return folder / "one", folder / "two"
+def runs(tmp_path_factory) -> dict[str, tuple[Path, Path]]:
+    """Per stage its directory by one process and by two, both from the same labels: one token that
+    rounding turns in a completion to be ranked would make two different data sets.
+    """
+    one, two, later = (tmp_path_factory.mktemp(name) for name in ("one", "two", "later"))
+    _run(one, "ppo_ptx")
+    _run(two, "sft", *TORCHRUN)
+    for stage in ("world", "base", "sft", "label"):
+        shutil.copytree(one / stage, later / stage)
+    _run(later, "ppo_ptx", *TORCHRUN)
+    by_two = {"base": two, "sft": two}
+    return {stage: (one / stage, by_two.get(stage, later) / stage) for stage in STAGES}
 
 
-@pytest.mark.parametrize("stage", ["base", "sft", "reward_model", "dpo", "ppo", "ppo_ptx"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_weights_agree(runs, stage):
-    one, two = (load_file(root / stage / "model" / "model.safetensors") for root in runs)
+    one, two = (load_file(folder / "model" / "model.safetensors") for folder in runs[stage])
     assert set(one) == set(two)
     for name in one:
         torch.testing.assert_close(one[name], two[name], atol=2e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("stage", ["base", "sft", "reward_model", "dpo", "ppo", "ppo_ptx"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_metrics_agree(runs, stage):
     one, two = (
         [
             json.loads(line)
-            for line in (root / stage / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         ]
-        for root in runs
+        for folder in runs[stage]
     )
     assert len(one) == len(two)
     for a, b in zip(one, two, strict=True):

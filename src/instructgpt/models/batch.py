@@ -7,11 +7,17 @@ causal kernels apply (docs/adr/0004).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from instructgpt.distributed.world import World
+
+# Padding tokens that cost a CPU about as much as the fixed part of one more forward and backward
+# pass (docs/LOG.md, 2026-11-26).
+_CPU_PADDING = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +84,54 @@ class TokenBatch:
 
 
 def token_budget_batches(
-    lengths: Sequence[int], max_tokens: int, rows: Sequence[int] | None = None
+    lengths: Sequence[int],
+    max_tokens: int,
+    device: torch.device,
+    rows: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Group items of similar length into microbatches of at most `max_tokens` padded tokens.
 
     `rows[i]` is how many rows item i takes (default 1; a ranking takes K, which stay together). A
-    group's cost is its rows x its longest row. An item over the budget gets a group of its own.
+    group's cost is its rows x its longest row. An item over the budget gets a group of its own. On
+    a CPU a group also ends where one more item would make its padding dearer than another pass.
     Deterministic; every index appears exactly once.
     """
     rows = rows or [1] * len(lengths)
+    max_padding = _CPU_PADDING if device.type == "cpu" else max_tokens
     groups: list[list[int]] = []
     current: list[int] = []
-    longest = height = 0
+    longest = height = padding = 0
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if current and longest * (height + rows[index]) > max_tokens:
+        added = rows[index] * (longest - lengths[index])
+        full = longest * (height + rows[index]) > max_tokens or padding + added > max_padding
+        if current and full:
             groups.append(current)
-            current, height = [], 0
+            current, height, padding = [], 0, 0
         if not current:
-            longest = lengths[index]  # sorted: the first of a group is its longest
+            longest, added = lengths[index], 0  # sorted: the first of a group is its longest
         current.append(index)
         height += rows[index]
+        padding += added
     if current:
         groups.append(current)
     return groups
+
+
+def ask_by_length(
+    ask: Callable[[list[int]], Sequence[float]],
+    lengths: Sequence[int],
+    max_tokens: int,
+    device: torch.device,
+    world: World,
+) -> list[float]:
+    """One number per item, in order: `ask` is called with the indices of one microbatch at a time.
+
+    Microbatches are shared over ranks; every rank gets all numbers.
+    """
+    groups = token_budget_batches(lengths, max_tokens, device)
+    shares = world.gather_shares([ask(group) for group in world.share(groups)])
+    numbers = [0.0] * len(lengths)
+    for group, values in zip(groups, shares, strict=True):
+        for index, value in zip(group, values, strict=True):
+            numbers[index] = value
+    return numbers

@@ -24,7 +24,7 @@ def mean_hidden_states(
     max_tokens: padded tokens per forward pass. No sequence may be empty or longer than the context.
     """
     rows: list[Tensor] = [torch.empty(0)] * len(sequences)
-    for group in token_budget_batches([len(ids) for ids in sequences], max_tokens):
+    for group in token_budget_batches([len(ids) for ids in sequences], max_tokens, lm.device):
         texts = [sequences[i] for i in group]
         counts = [[True] * len(ids) for ids in texts]
         batch = TokenBatch.from_sequences(texts, counts, lm.pad_id, lm.device)

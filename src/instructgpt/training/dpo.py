@@ -19,7 +19,7 @@ from instructgpt.distributed.world import World
 from instructgpt.losses.dpo import dpo_loss, ipo_loss
 from instructgpt.losses.masked import masked_sum
 from instructgpt.losses.reward_model import RankingPairs, ranking_pairs
-from instructgpt.models.batch import TokenBatch, token_budget_batches
+from instructgpt.models.batch import TokenBatch, ask_by_length, token_budget_batches
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import load_causal_lm
 from instructgpt.models.lora import attach_lora
@@ -167,6 +167,7 @@ class DPOTrainer:
         groups = token_budget_batches(
             [max(len(ids) for ids, _ in r.ranking.sequences) for r in rankings],
             self.config.hardware.tokens_per_microbatch,
+            self.policy.device,
             rows=[len(r.ranking.sequences) for r in rankings],
         )
         return [
@@ -237,16 +238,12 @@ def with_reference(
     """Ask the reference once about every completion; microbatched by length, shared over ranks."""
     reference.model.eval()
     sequences = flat_sequences(rankings)
-    groups = token_budget_batches(sequence_lengths(sequences), max_tokens)
-    mine = world.share(groups)
-    shares: list[list[float]] = []
-    with progress("reference", total=len(mine), unit="batch") as bar:
-        for group in mine:
-            chosen = [sequences[i] for i in group]
-            shares.append(completion_logprobs(reference, chosen).tolist())
-            bar.advance(1)
-    logprobs = array("d", bytes(8 * len(sequences)))
-    for group, values in zip(groups, world.gather_shares(shares), strict=True):
-        for index, value in zip(group, values, strict=True):
-            logprobs[index] = value
-    return ReferenceRankings(rankings, logprobs)
+    lengths = sequence_lengths(sequences)
+    with progress("reference", total=len(lengths), unit="completion") as bar:
+
+        def ask(group: list[int]) -> list[float]:
+            bar.advance(len(group) * world.size)
+            return completion_logprobs(reference, [sequences[i] for i in group]).tolist()
+
+        logprobs = ask_by_length(ask, lengths, max_tokens, reference.device, world)
+    return ReferenceRankings(rankings, array("d", logprobs))

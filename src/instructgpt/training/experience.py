@@ -73,5 +73,6 @@ class Experience:
     def groups(self, rows: Sequence[int], max_tokens: int) -> list[list[int]]:
         """`rows` as microbatches of similar length under a token budget."""
         lengths = self.tokens.lengths_B.tolist()
-        picked = token_budget_batches([lengths[row] for row in rows], max_tokens)
+        device = self.tokens.token_ids_BT.device
+        picked = token_budget_batches([lengths[row] for row in rows], max_tokens, device)
         return [[rows[i] for i in group] for group in picked]

@@ -11,7 +11,7 @@ import torch
 from instructgpt.data.records import Prompt
 from instructgpt.distributed.world import World
 from instructgpt.errors import DataError
-from instructgpt.models.batch import TokenBatch, token_budget_batches
+from instructgpt.models.batch import TokenBatch, ask_by_length
 from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.storage.token_store import TokenSequence
 from instructgpt.text.chat_template import ChatRenderer
@@ -42,21 +42,17 @@ def score_sequences(
             f"of {reward_model.context}; drop long prompts or lower max_new_tokens"
         )
     reward_model.model.eval()
-    groups = token_budget_batches(lengths, max_tokens)
-    shares = []
-    for group in world.share(groups):
+
+    def ask(group: list[int]) -> list[float]:
         batch = TokenBatch.from_sequences(
             [sequences[i][0] for i in group],
             [sequences[i][1] for i in group],
             reward_model.pad_id,
             reward_model.device,
         )
-        shares.append(reward_model.scores(batch).tolist())
-    scores = [0.0] * len(sequences)
-    for group, values in zip(groups, world.gather_shares(shares), strict=True):
-        for index, value in zip(group, values, strict=True):
-            scores[index] = value
-    return scores
+        return reward_model.scores(batch).tolist()
+
+    return ask_by_length(ask, lengths, max_tokens, reward_model.device, world)
 
 
 def score_texts(

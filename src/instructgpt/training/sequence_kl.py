@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from instructgpt.distributed.world import World
-from instructgpt.models.batch import TokenBatch, token_budget_batches
+from instructgpt.models.batch import TokenBatch, ask_by_length
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.rollout.types import Rollout
 
@@ -30,9 +30,8 @@ def sequence_log_ratios(
     policy.model.eval()
     reference.model.eval()
     lengths = [len(r.prompt_ids) + len(r.completion_ids) for r in rollouts]
-    groups = token_budget_batches(lengths, max_tokens)
-    shares = []
-    for group in world.share(groups):
+
+    def ask(group: list[int]) -> list[float]:
         batch = TokenBatch.from_completions(
             [rollouts[i].prompt_ids for i in group],
             [rollouts[i].completion_ids for i in group],
@@ -40,9 +39,6 @@ def sequence_log_ratios(
             policy.device,
         )
         gap_BT = policy.logprobs(batch, temperature) - reference.logprobs(batch, temperature)
-        shares.append(gap_BT.sum(dim=1).tolist())
-    ratios = [0.0] * len(rollouts)
-    for group, values in zip(groups, world.gather_shares(shares), strict=True):
-        for index, value in zip(group, values, strict=True):
-            ratios[index] = value
-    return ratios
+        return gap_BT.sum(dim=1).tolist()
+
+    return ask_by_length(ask, lengths, max_tokens, policy.device, world)
