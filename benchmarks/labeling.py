@@ -2,10 +2,13 @@
 
     python benchmarks/labeling.py                    # 200 labelers, 3 tasks each
     python benchmarks/labeling.py --labelers 50 --tasks 10 --kill
+    python benchmarks/labeling.py --chats 64         # and 64 chats that stream at the same time
 
 Every labeler signs in, takes a task, saves three drafts, submits (twice, as a browser does that has
 not heard of the first), and goes on. With `--kill` the server is killed with SIGKILL halfway and
-started again; a labeler whose request fails sends it again. The last line is JSON.
+started again; a labeler whose request fails sends it again. With `--chats` a second server, with a
+random model of 4 layers, streams answers all the while; afterwards the last answer of every chat is
+asked for alone and must be the same. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -19,10 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from serving import wait_until_healthy
+from workloads.chats import TOKENS, Chat, lost_answers, random_model, talk
 
 from instructgpt.labeling.page.guard import SESSION_COOKIE, csrf_token
 from instructgpt.storage.label_access import LabelAccess
@@ -37,13 +44,15 @@ def main() -> None:
     parser.add_argument("--labelers", type=int, default=200)
     parser.add_argument("--tasks", type=int, default=3, help="of each labeler")
     parser.add_argument("--kill", action="store_true", help="kill the server halfway")
+    parser.add_argument("--chats", type=int, default=0, help="chats that stream meanwhile")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "labels.sqlite"
         tokens = fill(path, options)
-        began = time.perf_counter()
-        seconds, answered = asyncio.run(crowd(path, tokens, options))
-        lasted = time.perf_counter() - began
+        chats = [Chat(number) for number in range(options.chats)]
+        with chat_server(Path(folder), options.chats) as chat_url:
+            seconds, lasted, answered = asyncio.run(both(path, tokens, chats, chat_url, options))
+            different = lost_answers(chat_url, chats)
         with LabelStore(path) as store:
             rows = list(store.rankings())
             stored = store.counts()["annotations"]
@@ -57,9 +66,53 @@ def main() -> None:
         "stored": stored,
         "lost": lost,
     }
+    if chats:
+        waits = sorted(wait for chat in chats for wait in chat.first_piece)
+        found["chat_answers"] = len(waits)
+        found["chat_tokens_per_second"] = round(len(waits) * TOKENS / lasted)
+        found["chat_first_piece_median_ms"] = round(1000 * waits[len(waits) // 2])
+        found["chats_with_another_answer"] = different
     print(json.dumps({"settings": vars(options), **found}))
     if lost or stored != len(answered):
         sys.exit(f"{len(answered)} answers were confirmed, {stored} are stored")
+    if different:
+        sys.exit(f"chats {different} got another answer than they get alone")
+
+
+@contextmanager
+def chat_server(folder: Path, chats: int) -> Iterator[str]:
+    """Where a random model answers; nothing is started for no chats."""
+    if not chats:
+        yield ""
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "instructgpt", "serve", f"model={random_model(folder / 'm')}"]
+    command += ["--port", str(port), "--dtype", "float32", "--queue", str(chats)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_healthy(url, server)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+async def both(
+    path: Path, tokens: dict[str, str], chats: list[Chat], url: str, options: argparse.Namespace
+) -> tuple[list[float], float, set[tuple[str, str]]]:
+    """Labelers and chats at once: (seconds of every click, how long it lasted, confirmed answers).
+
+    It lasts until the labelers are done and every chat has had two answers.
+    """
+    done = asyncio.Event()
+    began = time.perf_counter()
+    talking = asyncio.create_task(talk(url, chats, done, least=2))
+    seconds, answered = await crowd(path, tokens, options)
+    done.set()
+    await talking
+    return seconds, time.perf_counter() - began, answered
 
 
 def fill(path: Path, options: argparse.Namespace) -> dict[str, str]:
