@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.activations import FastGELUActivation, NewGELUActivation
 
-from instructgpt.models.attention import use_short_attention
-
-# 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), written out as eight tensors
-_WRITTEN_OUT = (NewGELUActivation, FastGELUActivation)
+from instructgpt.models.attention import use_cpu_attention
+from instructgpt.models.products import WRITTEN_OUT_GELU
 
 
-def use_fast_kernels(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Attention and activations of `model`, which computes in `dtype`, where a faster way exists.
+def use_fast_kernels(model: PreTrainedModel) -> None:
+    """Attention and activations of `model` where a faster way exists.
 
     Call it when the model is on its device.
     """
-    use_short_attention(model, dtype)
+    use_cpu_attention(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if isinstance(child, _WRITTEN_OUT):
+            if isinstance(child, WRITTEN_OUT_GELU):
                 setattr(module, name, nn.GELU(approximate="tanh"))

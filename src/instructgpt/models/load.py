@@ -92,7 +92,7 @@ def load_causal_lm(
     _set_special_ids(model, words)
     where = choose_device(device)
     compute_dtype, _reason = choose_dtype(dtype, where)
-    use_fast_kernels(model.to(where), compute_dtype)
+    use_fast_kernels(model.to(where))
     if sees_the_future(model):
         raise CheckpointError(
             f"'{source}' ({type(model).__name__}) lets a token see those after it; choose a "
@@ -190,7 +190,7 @@ def _load_scalar(
     _set_special_ids(model, tokenizer)
     where = choose_device(device)
     compute_dtype, _reason = choose_dtype(dtype, where)
-    use_fast_kernels(model.to(where), compute_dtype)
+    use_fast_kernels(model.to(where))
     return ScalarModel(model, tokenizer, compute_dtype)
 
 

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from instructgpt.errors import EngineError
-from instructgpt.models.attention import NAME as SHORT_ATTENTION
+from instructgpt.models.attention import NAME as CPU_ATTENTION
 from instructgpt.models.causal_lm import context_length
 from instructgpt.rollout.forward import ForwardPass
 from instructgpt.rollout.kv_cache import SlotCache
 from instructgpt.rollout.lockstep_decoder import LockstepDecoder
 from instructgpt.rollout.slot_decoder import SlotDecoder
 
-_MASKED_ATTENTION = ("sdpa", "eager", SHORT_ATTENTION)  # they take an additive mask
+_MASKED_ATTENTION = ("sdpa", "eager", CPU_ATTENTION)  # they take an additive mask
 _WINDOW_NAMES = ("sliding_window", "attention_chunk_size", "window_size")
 _WINDOWED_LAYERS = ("sliding_attention", "chunked_attention")
 _PROBE_TOKENS = 6

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from instructgpt.models.attention import use_cpu_attention
 from instructgpt.models.precision import autocast
+from instructgpt.models.products import generation_kernels
 
 
 class ForwardPass:
@@ -24,6 +26,7 @@ class ForwardPass:
         self.model = model
         self.dtype = dtype
         self._arguments = frozenset(inspect.signature(model.forward).parameters)
+        use_cpu_attention(model)
 
     @property
     def device(self) -> torch.device:
@@ -47,11 +50,21 @@ class ForwardPass:
     def logits_at(self, ids_BT: Tensor, last_B: Tensor, **kwargs: Any) -> Tensor:
         """Logits of one position per row, BV: `last_B` are the positions."""
         rows_B = torch.arange(len(last_B), device=last_B.device)
-        if not self.accepts("logits_to_keep"):
-            return self.model(input_ids=ids_BT, **kwargs).logits[rows_B, last_B]
-        # Rows are sorted by length, so few positions differ and the vocabulary is only paid there.
-        kept, column_B = torch.unique(last_B, return_inverse=True)
-        return self.model(input_ids=ids_BT, logits_to_keep=kept, **kwargs).logits[rows_B, column_B]
+        head = self.model.get_output_embeddings()
+
+        # The output layer is by far the widest; it must see no more states than are asked for.
+        def pick(_head: nn.Module, states: tuple[Tensor]) -> tuple[Tensor] | None:
+            whole = states[0].shape[:2] == ids_BT.shape
+            return (states[0][rows_B, last_B][:, None],) if whole else None
+
+        hook = None if head is None else head.register_forward_pre_hook(pick)
+        try:
+            logits_BXV = self.model(input_ids=ids_BT, **kwargs).logits
+        finally:
+            if hook is not None:
+                hook.remove()
+        picked = logits_BXV.shape[1] == 1
+        return logits_BXV[:, 0] if picked else logits_BXV[rows_B, last_B]
 
     def last_logits(self, ids_NT: Tensor, **kwargs: Any) -> Tensor:
         """Logits of the last position, NV."""
@@ -73,12 +86,11 @@ class ForwardPass:
         if training:
             self.model.eval()
         try:
-            with torch.inference_mode():
-                if self.dtype is None:
-                    yield
-                else:
-                    with autocast(self.device, self.dtype):
-                        yield
+            with torch.inference_mode(), generation_kernels(self.model), self._computing():
+                yield
         finally:
             for module in training:
                 module.training = True
+
+    def _computing(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.dtype is None else autocast(self.device, self.dtype)

@@ -1,6 +1,8 @@
 """Keys and values of all live sequences in one preallocated buffer, seen by the model as its cache.
 
-Shapes: L layers, S slots, C positions that fit, H key-value heads, D head width; N live rows,
+The positions of a head lie one behind the other, because attention reads them so at every step.
+
+Shapes: L layers, S slots, H key-value heads, C positions that fit, D head width; N live rows,
 T prompt positions, B prompts read together, W positions attended to.
 """
 
@@ -19,7 +21,7 @@ _POSITION_STEP = 64  # the buffer grows by at least this much
 
 @dataclass(frozen=True, slots=True)
 class PromptBlock:
-    """Keys and values of prompts that were read together: LBTHD each."""
+    """Keys and values of prompts that were read together: LBHTD each."""
 
     keys: Tensor
     values: Tensor
@@ -31,8 +33,8 @@ class PromptBlock:
         dtype: keep them in it. Under autocast that is the computing dtype: rotary embeddings leave
         keys in float32 beside bfloat16 values, and attention would round both at every step.
         """
-        keys = torch.stack([layer.keys.transpose(1, 2) for layer in cache.layers])
-        values = torch.stack([layer.values.transpose(1, 2) for layer in cache.layers])
+        keys = torch.stack([layer.keys for layer in cache.layers])
+        values = torch.stack([layer.values for layer in cache.layers])
         return cls(keys, values) if dtype is None else cls(keys.to(dtype), values.to(dtype))
 
 
@@ -46,25 +48,22 @@ class SlotLayer(CacheLayerMixin):
         self._cache = cache
         self.is_initialized = True
 
-    def attach(self, keys_SCHD: Tensor, values_SCHD: Tensor) -> None:
+    def attach(self, keys_SHCD: Tensor, values_SHCD: Tensor) -> None:
         """Use these buffers from now on."""
-        self.keys, self.values = keys_SCHD, values_SCHD
-        self._flat_keys, self._flat_values = keys_SCHD.flatten(0, 1), values_SCHD.flatten(0, 1)
+        self.keys, self.values = keys_SHCD, values_SHCD
+        self._flat_keys, self._flat_values = keys_SHCD.flatten(0, 2), values_SHCD.flatten(0, 2)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Take [N, H, 1, D], give [N, H, W, D], both in the cache's current step."""
         cache = self._cache
-        keys_NHD = key_states.squeeze(2).to(self.keys.dtype)
-        values_NHD = value_states.squeeze(2).to(self.values.dtype)
-        self._flat_keys.index_copy_(0, cache.write_index_N, keys_NHD)
-        self._flat_values.index_copy_(0, cache.write_index_N, values_NHD)
+        new_keys = key_states.flatten(0, 2).to(self.keys.dtype)
+        new_values = value_states.flatten(0, 2).to(self.values.dtype)
+        self._flat_keys.index_copy_(0, cache.write_index, new_keys)
+        self._flat_values.index_copy_(0, cache.write_index, new_values)
         rows, width = cache.rows, cache.width
-        return (
-            self.keys[:rows, :width].transpose(1, 2),
-            self.values[:rows, :width].transpose(1, 2),
-        )
+        return self.keys[:rows, :, :width], self.values[:rows, :, :width]
 
     def get_seq_length(self) -> int:
         return self._cache.width - 1
@@ -87,24 +86,26 @@ class SlotCache(Cache):
         self.max_slots = max_slots
         self.rows = 0
         self.width = 0
-        self.write_index_N = torch.empty(0, dtype=torch.int64)
-        self._keys: Tensor | None = None  # LSCHD
+        self.write_index = torch.empty(0, dtype=torch.int64)
+        """Where the step's N x H new vectors go among the S x H x C of a layer."""
+        self._keys: Tensor | None = None  # LSHCD
         self._values: Tensor | None = None
 
     def enter(self, block: PromptBlock, block_rows: Sequence[int], slots: Sequence[int]) -> None:
         """Copy prompts of `block` into `slots`; a prompt may go into several."""
-        width = block.keys.shape[2]
+        width = block.keys.shape[3]
         self._reserve(block, slots=max(slots) + 1, positions=width + 1)
         from_rows, to_slots = torch.tensor([block_rows, slots], device=block.keys.device)
-        self._keys[:, to_slots, :width] = block.keys[:, from_rows]
-        self._values[:, to_slots, :width] = block.values[:, from_rows]
+        self._keys[:, to_slots, :, :width] = block.keys[:, from_rows]
+        self._values[:, to_slots, :, :width] = block.values[:, from_rows]
 
     def move(self, to_slots: Sequence[int], from_slots: Sequence[int]) -> None:
         """Move rows to other slots; no slot may be in both lists."""
         to_N, from_N = torch.tensor([to_slots, from_slots], device=self._keys.device)
         # Not index_select: that would first copy the whole buffer, whose used part has gaps.
-        self._keys[:, to_N, : self.width] = self._keys[:, from_N, : self.width]
-        self._values[:, to_N, : self.width] = self._values[:, from_N, : self.width]
+        used = slice(self.width)
+        self._keys[:, to_N, :, used] = self._keys[:, from_N, :, used]
+        self._values[:, to_N, :, used] = self._values[:, from_N, :, used]
 
     def begin_step(self, positions_N: Tensor, width: int) -> Tensor:
         """Prepare a step in which row i is at `positions_N[i]` < `width`.
@@ -112,10 +113,10 @@ class SlotCache(Cache):
         Returns the additive attention mask, [N, 1, 1, width] in the cache's dtype.
         """
         self._reserve(PromptBlock(self._keys, self._values), slots=1, positions=width)
-        capacity = self._keys.shape[2]
+        heads, capacity = self._keys.shape[2:4]
         self.rows, self.width = len(positions_N), width
-        row_N = torch.arange(self.rows, device=positions_N.device)
-        self.write_index_N = row_N * capacity + positions_N
+        first_NH = torch.arange(self.rows * heads, device=positions_N.device).view(-1, heads)
+        self.write_index = (first_NH * capacity + positions_N[:, None]).flatten()
         hidden_NW = torch.arange(width, device=positions_N.device) > positions_N.unsqueeze(1)
         mask_NW = torch.zeros(hidden_NW.shape, dtype=self._keys.dtype, device=positions_N.device)
         return mask_NW.masked_fill_(hidden_NW, -torch.inf)[:, None, None]
@@ -124,7 +125,7 @@ class SlotCache(Cache):
         """Make the buffers large enough; they double, so that copying stays a small share."""
         if self._keys is not None and not _same_kind(self._keys, like.keys):
             self._keys = self._values = None  # the model was moved or cast since the last call
-        have_slots, have_positions = (0, 0) if self._keys is None else self._keys.shape[1:3]
+        have_slots, have_positions = (0, 0) if self._keys is None else self._keys.shape[1:4:2]
         if slots <= have_slots and positions <= have_positions:
             return
         if slots > have_slots:
@@ -137,10 +138,10 @@ class SlotCache(Cache):
         self._values = _grown(self._values, like.values, shape)
         if not self.layers:
             self.layers = [SlotLayer(self) for _ in range(len(self._keys))]
-        for layer, keys_SCHD, values_SCHD in zip(
+        for layer, keys_SHCD, values_SHCD in zip(
             self.layers, self._keys, self._values, strict=True
         ):
-            layer.attach(keys_SCHD, values_SCHD)
+            layer.attach(keys_SHCD, values_SHCD)
 
 
 def _same_kind(buffer: Tensor, other: Tensor) -> bool:
@@ -148,8 +149,10 @@ def _same_kind(buffer: Tensor, other: Tensor) -> bool:
 
 
 def _grown(buffer: Tensor | None, like: Tensor, shape: tuple[int, int]) -> Tensor:
+    """`buffer` with room for (slots, positions)."""
+    layers, _, heads, _, width = like.shape
     # zeros, not empty: a masked position still enters 0 x value, and 0 x NaN is NaN
-    larger = like.new_zeros(len(like), *shape, *like.shape[3:])
+    larger = like.new_zeros(layers, shape[0], heads, shape[1], width)
     if buffer is not None:
-        larger[:, : buffer.shape[1], : buffer.shape[2]] = buffer
+        larger[:, : buffer.shape[1], :, : buffer.shape[3]] = buffer
     return larger

@@ -28,8 +28,10 @@ from instructgpt.rollout.scheduler import Scheduler
 from instructgpt.rollout.steps import Step
 from instructgpt.rollout.types import EngineStats
 
-# Large enough that the processor is busy, small enough that prompts do not pile up in memory.
+# Read at once: enough that the device is busy, few enough that prompts of one length come together
+# (the rest is padding) and do not pile up in memory.
 PREFILL_TOKENS = 2048
+PREFILL_TOKENS_ON_CPU = 512
 
 
 class SlotDecoder:
@@ -59,7 +61,10 @@ class SlotDecoder:
         return SlotCache(self._max_slots)
 
     def new_scheduler(self) -> Scheduler:
-        return Scheduler(self._max_slots, PREFILL_TOKENS)
+        device = self.forward.device.type
+        return Scheduler(
+            self._max_slots, PREFILL_TOKENS_ON_CPU if device == "cpu" else PREFILL_TOKENS
+        )
 
     def read_prompts(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, PromptBlock]:
         """Next-token logits BV of right-padded prompts, and their keys and values."""

@@ -78,7 +78,7 @@ def _load_or_create(config: PretrainConfig) -> CausalLM:
     device = choose_device(hardware.device)
     dtype, _reason = choose_dtype(hardware.dtype, device)
     model = create_causal_lm(config.shape, tokenizer, config.seed)
-    use_fast_kernels(model.to(device), dtype)
+    use_fast_kernels(model.to(device))
     return CausalLM(model, tokenizer, dtype)
 
 

@@ -23,7 +23,7 @@ def test_a_written_out_gelu_becomes_one_kernel_and_the_file_does_not_change(
     ids = torch.arange(8)[None]
     with torch.no_grad():
         expected = model(ids).logits
-        use_fast_kernels(model, torch.float32)
+        use_fast_kernels(model)
         torch.testing.assert_close(model(ids).logits, expected, atol=1e-6, rtol=1e-5)
     act = model.transformer.h[0].mlp.act
     assert isinstance(act, nn.GELU)

@@ -8,7 +8,7 @@ LAYERS, HEADS, WIDTH = 2, 3, 4
 
 
 def block(*lengths: int, dtype: torch.dtype = torch.float32) -> PromptBlock:
-    shape = (LAYERS, len(lengths), max(lengths), HEADS, WIDTH)
+    shape = (LAYERS, len(lengths), HEADS, max(lengths), WIDTH)
     return PromptBlock(torch.randn(shape, dtype=dtype), torch.randn(shape, dtype=dtype))
 
 
@@ -26,7 +26,7 @@ def test_rows_keep_their_prompt_and_write_at_their_own_position() -> None:
     for layer in range(LAYERS):
         assert seen[layer].shape == (3, HEADS, 6, WIDTH)
         for row, (source, length) in enumerate([(0, 5), (1, 2), (1, 2)]):
-            expected = prompts.keys[layer, source, :length].transpose(0, 1)
+            expected = prompts.keys[layer, source, :, :length]
             assert torch.equal(seen[layer][row, :, :length], expected)
             assert torch.equal(seen[layer][row, :, length], fed[layer][row, :, 0])
 
@@ -40,7 +40,7 @@ def test_moving_carries_everything_and_growth_forgets_nothing() -> None:
     fed, seen = step(cache, [70, 3, 3, 3])
     for layer in range(LAYERS):
         written = torch.cat([past[layer][1] for past in history], dim=1)
-        expected = torch.cat([prompts.keys[layer, 0].transpose(0, 1), written], dim=1)
+        expected = torch.cat([prompts.keys[layer, 0], written], dim=1)
         assert torch.equal(seen[layer][0, :, :70], expected)
         assert torch.equal(seen[layer][0, :, 70], fed[layer][0, :, 0])
 
@@ -51,8 +51,8 @@ def test_values_are_kept_apart_from_keys() -> None:
     cache.begin_step(torch.tensor([3]), 4)
     new = torch.randn(1, HEADS, 1, WIDTH)
     keys, values = cache.update(new, -new, 1)
-    assert torch.equal(keys[0, :, :3], prompts.keys[1, 0].transpose(0, 1))
-    assert torch.equal(values[0, :, :3], prompts.values[1, 0].transpose(0, 1))
+    assert torch.equal(keys[0, :, :3], prompts.keys[1, 0])
+    assert torch.equal(values[0, :, :3], prompts.values[1, 0])
     assert torch.equal(values[:, :, 3:], -new)
 
 
@@ -73,7 +73,7 @@ def test_a_model_of_another_dtype_gets_new_buffers() -> None:
     assert cache.begin_step(torch.tensor([2]), 3).dtype == torch.float64
     new = torch.randn(1, HEADS, 1, WIDTH, dtype=torch.float64)
     keys, _ = cache.update(new, new, 0)
-    assert torch.equal(keys[0, :, :2], prompts.keys[0, 0].transpose(0, 1))
+    assert torch.equal(keys[0, :, :2], prompts.keys[0, 0])
 
 
 def test_masked_slots_are_finite() -> None:

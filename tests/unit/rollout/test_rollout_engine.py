@@ -208,3 +208,17 @@ def test_rotary_positions_under_autocast_keep_the_fast_way(tiny_model: LlamaForC
     assert engine._obstacles == {"slots": None}
     cache = engine._slots._idle_cache
     assert cache._keys.dtype == cache._values.dtype == torch.bfloat16
+
+
+def test_the_output_layer_sees_only_the_positions_asked_for(model: GPT2LMHeadModel) -> None:
+    """Five prompts of five lengths once cost 25 rows of the vocabulary instead of 5."""
+    seen: list[int] = []
+    model.lm_head.register_forward_hook(
+        lambda _layer, states, _logits: seen.append(states[0].numel() // 8)
+    )
+    prompts = [[5], [6, 7], [8, 9, 10], [11, 12, 13, 14], [4, 5, 6, 7, 8]]
+    engine = Engine(model, [], PAD)
+    engine.warm_up()
+    seen.clear()
+    engine.generate(prompts, SamplingParams(max_new_tokens=1))
+    assert seen == [5]
