@@ -22,7 +22,7 @@ MUTANTS = {
     "temperature forgotten in sampling": {
         "story": "settings say 0.7, the engine draws at 1",
         "target": f"{ROLLOUT}.sampling:sampling_probs",
-        "old": "if params.temperature != 1.0:",
+        "old": "if temperature_R1 is not None or params.temperature != 1.0:",
         "new": "if False:",
         "caught_by": f"{CHECKS}::test_tokens_are_drawn_as_often_as_the_model_says",
     },

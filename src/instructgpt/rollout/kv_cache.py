@@ -86,10 +86,15 @@ class SlotCache(Cache):
         self.max_slots = max_slots
         self.rows = 0
         self.width = 0
+        self._expected_slots = 0
         self.write_index = torch.empty(0, dtype=torch.int64)
         """Where the step's N x H new vectors go among the S x H x C of a layer."""
         self._keys: Tensor | None = None  # LSHCD
         self._values: Tensor | None = None
+
+    def expect(self, sequences: int) -> None:
+        """So many will come: when the buffers grow next, they grow for as many at once."""
+        self._expected_slots = min(sequences, self.max_slots)
 
     def enter(self, block: PromptBlock, block_rows: Sequence[int], slots: Sequence[int]) -> None:
         """Copy prompts of `block` into `slots`; a prompt may go into several."""
@@ -112,7 +117,8 @@ class SlotCache(Cache):
 
         Returns the additive attention mask, [N, 1, 1, width] in the cache's dtype.
         """
-        self._reserve(PromptBlock(self._keys, self._values), slots=1, positions=width)
+        like = PromptBlock(self._keys, self._values)
+        self._reserve(like, slots=len(positions_N), positions=width)
         heads, capacity = self._keys.shape[2:4]
         self.rows, self.width = len(positions_N), width
         first_NH = torch.arange(self.rows * heads, device=positions_N.device).view(-1, heads)
@@ -129,7 +135,7 @@ class SlotCache(Cache):
         if slots <= have_slots and positions <= have_positions:
             return
         if slots > have_slots:
-            slots = min(self.max_slots, max(slots, 2 * have_slots))
+            slots = min(self.max_slots, max(slots, 2 * have_slots, self._expected_slots))
         if positions > have_positions:
             positions = max(positions, 2 * have_positions)
             positions = -(-positions // _POSITION_STEP) * _POSITION_STEP

@@ -49,9 +49,14 @@ def draw_uniforms(requests: Requests) -> np.ndarray | None:
 
 
 def choose_tokens(
-    logits_RV: Tensor, uniforms_RK: Tensor | None, params: SamplingParams
+    logits_RV: Tensor,
+    uniforms_RK: Tensor | None,
+    params: SamplingParams,
+    temperature_R1: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(ids_RK, logprobs_RK): one token per uniform number; K = 1 and no uniforms when greedy.
+
+    temperature_R1: of every row, where it is not that of `params`.
 
     The log-probs are float32 and describe the distribution that was sampled from; those of a greedy
     choice describe the model at temperature 1, where top-k and top-p do not matter.
@@ -60,7 +65,7 @@ def choose_tokens(
     if uniforms_RK is None:
         ids_RK = logits_RV.argmax(dim=-1, keepdim=True)
         return ids_RK, logits_RV.log_softmax(dim=-1).gather(-1, ids_RK)
-    probs_RV = sampling_probs(logits_RV, params)
+    probs_RV = sampling_probs(logits_RV, params, temperature_R1)
     ids_RK = _invert_cdf(probs_RV, uniforms_RK)
     return ids_RK, probs_RV.gather(-1, ids_RK).log()
 
@@ -96,11 +101,14 @@ def model_logprobs(logits_RV: Tensor, ids_RK: Tensor, top: int) -> list[TokenLog
     ]
 
 
-def sampling_probs(logits_RV: Tensor, params: SamplingParams) -> Tensor:
+def sampling_probs(
+    logits_RV: Tensor, params: SamplingParams, temperature_R1: Tensor | None = None
+) -> Tensor:
     """The float32 distribution that temperature, then top-k, then top-p make of the logits. RV."""
-    if params.temperature != 1.0:
+    temperature = params.temperature if temperature_R1 is None else temperature_R1
+    if temperature_R1 is not None or params.temperature != 1.0:
         # the maximum first: a tiny temperature must not push the best logit to infinity
-        logits_RV = (logits_RV - logits_RV.amax(dim=-1, keepdim=True)) / params.temperature
+        logits_RV = (logits_RV - logits_RV.amax(dim=-1, keepdim=True)) / temperature
     if 0 < params.top_k < logits_RV.shape[-1]:
         kth_R1 = logits_RV.topk(params.top_k, dim=-1).values[:, -1:]
         logits_RV = logits_RV.masked_fill(logits_RV < kth_R1, -torch.inf)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
@@ -33,6 +34,10 @@ from instructgpt.rollout.types import EngineStats
 PREFILL_TOKENS = 2048
 PREFILL_TOKENS_ON_CPU = 512
 
+# oneDNN compiles a matrix product when it first sees its size, which takes as long as the product
+# itself: on a CPU, batches have sizes in steps of so many rows.
+_ROWS_STEP = 4
+
 
 class SlotDecoder:
     """Generates through a `SlotCache` of at most `max_slots` rows."""
@@ -50,6 +55,7 @@ class SlotDecoder:
         # Taken, not shared: two calls that are interleaved must not write the same slots.
         cache, self._idle_cache = self._idle_cache, None
         cache = self.new_cache() if cache is None else cache
+        cache.expect(requests.num_sequences)
         run = SlotRun(self, stats, cache)
         run.add(requests, completions)
         while not run.finished:
@@ -86,14 +92,20 @@ class SlotDecoder:
 
     def advance(self, cache: SlotCache, ids_N: Tensor, positions_N: Tensor, width: int) -> Tensor:
         """Logits NV after feeding row i the token `ids_N[i]` at `positions_N[i]` < `width`."""
+        rows = len(ids_N)
+        if ids_N.device.type == "cpu" and rows >= _ROWS_STEP:
+            # what such a row writes lies in a slot that nobody holds
+            spare = min(-rows % _ROWS_STEP, cache.max_slots - rows)
+            ids_N, positions_N = (F.pad(x_N, (0, spare)) for x_N in (ids_N, positions_N))
         mask = cache.begin_step(positions_N, width)
-        return self.forward.last_logits(
+        logits_NV = self.forward.last_logits(
             ids_N[:, None],
             attention_mask=mask,
             position_ids=positions_N[:, None],
             past_key_values=cache,
             use_cache=True,
         )
+        return logits_NV[:rows]
 
 
 @dataclass(eq=False, slots=True)
@@ -242,19 +254,16 @@ class SlotRun:
         return steps
 
     def _choose(self, live: list[tuple[Job, int]], logits_NV: Tensor) -> tuple[Tensor, Tensor]:
-        """(ids_N, logprobs_N); rows whose settings agree are sampled together."""
-        groups: dict[tuple[float, int, float], list[int]] = {}
+        """(ids_N, logprobs_N); rows of one kind are sampled together."""
+        groups: dict[tuple[bool, int, float], list[int]] = {}
         for row, (job, _) in enumerate(live):
-            groups.setdefault(job.requests.params.shape, []).append(row)
+            groups.setdefault(job.requests.params.kind, []).append(row)
         chosen = []
         for rows in groups.values():
             logits_RV = logits_NV if len(groups) == 1 else logits_NV[rows]
-            uniforms_R1 = None
             params = live[rows[0]][0].requests.params
-            if not params.greedy:
-                uniforms = [_next_uniform(*live[row]) for row in rows]
-                uniforms_R1 = self._tensor(np.array(uniforms, dtype=np.float32))[:, None]
-            chosen.append(choose_tokens(logits_RV, uniforms_R1, params))
+            uniforms_R1, temperature_R1 = self._randomness([live[row] for row in rows])
+            chosen.append(choose_tokens(logits_RV, uniforms_R1, params, temperature_R1))
         ids_N = torch.cat([ids_R1 for ids_R1, _ in chosen]).flatten()
         logprobs_N = torch.cat([logprobs_R1 for _, logprobs_R1 in chosen]).flatten()
         if len(groups) == 1:
@@ -262,6 +271,17 @@ class SlotRun:
         order = [row for rows in groups.values() for row in rows]
         back = sorted(range(len(order)), key=order.__getitem__)
         return ids_N[back], logprobs_N[back]
+
+    def _randomness(self, rows: list[tuple[Job, int]]) -> tuple[Tensor | None, Tensor | None]:
+        """(uniforms_R1, temperature_R1) of rows of one kind; None where the kind needs none."""
+        temperatures = [job.requests.params.temperature for job, _ in rows]
+        if temperatures[0] == 0:
+            return None, None
+        uniforms = [_next_uniform(*row) for row in rows]
+        uniforms_R1 = self._tensor(np.array(uniforms, dtype=np.float32))[:, None]
+        if len(set(temperatures)) == 1:
+            return uniforms_R1, None
+        return uniforms_R1, self._tensor(np.array(temperatures, dtype=np.float32))[:, None]
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self._device)

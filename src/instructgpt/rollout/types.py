@@ -47,9 +47,9 @@ class SamplingParams:
         return self.temperature == 0
 
     @property
-    def shape(self) -> tuple[float, int, float]:
-        """What makes a distribution of logits; rows that agree in it are sampled together."""
-        return self.temperature, self.top_k, self.top_p
+    def kind(self) -> tuple[bool, int, float]:
+        """What rows must agree in to be sampled together; each may have its own temperature."""
+        return self.greedy, self.top_k, self.top_p
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,3 +82,13 @@ def test_masked_slots_are_finite() -> None:
     cache.enter(block(1), [0, 0, 0], [0, 1, 3])
     _, seen = step(cache, [1, 40, 1, 1])
     assert all(keys.isfinite().all() for keys in seen)
+
+
+def test_buffers_grow_once_for_the_sequences_that_are_expected() -> None:
+    cache = SlotCache(max_slots=6)
+    cache.expect(9)
+    cache.enter(block(3), [0], [0])
+    first = cache.layers[0].keys
+    assert first.shape[0] == 6
+    cache.enter(block(3), [0] * 5, [1, 2, 3, 4, 5])
+    assert cache.layers[0].keys.data_ptr() == first.data_ptr()

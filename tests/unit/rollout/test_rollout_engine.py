@@ -222,3 +222,17 @@ def test_the_output_layer_sees_only_the_positions_asked_for(model: GPT2LMHeadMod
     seen.clear()
     engine.generate(prompts, SamplingParams(max_new_tokens=1))
     assert seen == [5]
+
+
+def test_rows_that_fill_up_a_batch_disturb_nobody(model: GPT2LMHeadModel) -> None:
+    """Five rows are computed as eight, and each gets what it gets alone."""
+    rows: list[int] = []
+    model.transformer.wte.register_forward_hook(lambda _layer, ids, _out: rows.append(len(ids[0])))
+    prompts = [[5], [6, 7], [8, 9, 10], [11, 12, 13, 14], [4, 5, 6, 7, 8]]
+    engine = Engine(model, [], PAD, max_slots=9)
+    together = engine.generate(prompts, SAMPLED)
+    assert {8, 5} <= set(rows)
+    for i, prompt in enumerate(prompts):
+        (alone,) = Engine(model, [], PAD, max_slots=1).generate([prompt], SAMPLED, keys=[i])
+        assert together[i][0].completion_ids == alone[0].completion_ids
+        assert together[i][0].logprobs == pytest.approx(alone[0].logprobs, abs=1e-5)

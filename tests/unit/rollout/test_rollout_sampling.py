@@ -54,6 +54,18 @@ def test_temperature_sharpens() -> None:
     assert choose(0.999, params(temperature=1e-30)) == (1, pytest.approx(0.0))
 
 
+def test_every_row_may_have_its_own_temperature() -> None:
+    """At T = 1/2 and u = 1.5 / 30 token 1 (16 of 30); at T = 1 and u = 0.09 token 0 (0.1)."""
+    ids, logprobs = sampling.choose_tokens(
+        LOGITS.expand(2, -1),
+        torch.tensor([[1.5 / 30], [0.09]]),
+        params(),
+        torch.tensor([[0.5], [1.0]]),
+    )
+    assert ids.tolist() == [[1], [0]]
+    assert logprobs.flatten().tolist() == pytest.approx([math.log(16 / 30), math.log(0.1)])
+
+
 def test_greedy_reports_the_models_own_logprob() -> None:
     ids, logprobs = sampling.choose_tokens(LOGITS, None, params(temperature=0.0, top_k=1))
     assert ids.tolist() == [[1]]
