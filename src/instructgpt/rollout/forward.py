@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -26,6 +27,7 @@ class ForwardPass:
         self.model = model
         self.dtype = dtype
         self._arguments = frozenset(inspect.signature(model.forward).parameters)
+        self._held_by: int | None = None  # the thread inside `ready`
         use_cpu_attention(model)
 
     @property
@@ -81,14 +83,23 @@ class ForwardPass:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Evaluation mode, no autograd, the computing dtype; the model's mode comes back after."""
+        """Evaluation mode, no autograd, the computing dtype; the model's mode comes back after.
+
+        Free inside itself: whoever takes many small steps may hold it around all of them.
+        """
+        thread = threading.get_ident()
+        if self._held_by == thread:
+            yield
+            return
         training = [module for module in self.model.modules() if module.training]
         if training:
             self.model.eval()
         try:
             with torch.inference_mode(), generation_kernels(self.model), self._computing():
+                self._held_by = thread
                 yield
         finally:
+            self._held_by = None
             for module in training:
                 module.training = True
 

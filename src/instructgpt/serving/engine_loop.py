@@ -23,6 +23,7 @@ class EngineLoop:
     """
 
     def __init__(self, engine: BaseEngine, notify: Callable[[Arrivals], None]) -> None:
+        self._engine = engine
         self._live = LiveBatch(engine)
         self._notify = notify
         self._commands: SimpleQueue[_Command] = SimpleQueue()
@@ -59,7 +60,8 @@ class EngineLoop:
 
     def _guarded(self) -> None:
         try:
-            self._work()
+            with self._engine.forward.ready():  # once, not at every step
+                self._work()
         finally:
             self._over.set()
             left = list(self._running.values())

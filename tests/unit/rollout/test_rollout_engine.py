@@ -236,3 +236,18 @@ def test_rows_that_fill_up_a_batch_disturb_nobody(model: GPT2LMHeadModel) -> Non
         (alone,) = Engine(model, [], PAD, max_slots=1).generate([prompt], SAMPLED, keys=[i])
         assert together[i][0].completion_ids == alone[0].completion_ids
         assert together[i][0].logprobs == pytest.approx(alone[0].logprobs, abs=1e-5)
+
+
+def test_ready_inside_ready_changes_nothing_until_the_outer_one_ends(
+    model: GPT2LMHeadModel,
+) -> None:
+    engine = Engine(model, [], PAD)
+    expected = engine.generate([[5, 6]], SAMPLED)
+    model.train()
+    with engine.forward.ready():
+        assert engine.generate([[5, 6]], SAMPLED) == expected
+        assert not model.training
+        assert torch.is_inference_mode_enabled()
+    assert model.training
+    assert not torch.is_inference_mode_enabled()
+    assert engine.generate([[5, 6]], SAMPLED) == expected
