@@ -3,6 +3,7 @@
     python benchmarks/labeling.py                    # 200 labelers, 3 tasks each
     python benchmarks/labeling.py --labelers 50 --tasks 10 --kill
     python benchmarks/labeling.py --chats 64         # and 64 chats that stream at the same time
+    python benchmarks/labeling.py --store postgresql://labels@localhost/empty
 
 Every labeler signs in, takes a task, saves three drafts, submits (twice, as a browser does that has
 not heard of the first), and goes on. With `--kill` the server is killed with SIGKILL halfway and
@@ -45,15 +46,17 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=3, help="of each labeler")
     parser.add_argument("--kill", action="store_true", help="kill the server halfway")
     parser.add_argument("--chats", type=int, default=0, help="chats that stream meanwhile")
+    parser.add_argument("--store", help="an empty one; default: a file of its own")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "labels.sqlite"
-        tokens = fill(path, options)
+        address = options.store or str(Path(folder) / "labels.sqlite")
+        tokens = fill(address, options)
         chats = [Chat(number) for number in range(options.chats)]
         with chat_server(Path(folder), options.chats) as chat_url:
-            seconds, lasted, answered = asyncio.run(both(path, tokens, chats, chat_url, options))
+            seconds, lasted, answered = asyncio.run(both(address, tokens, chats, chat_url, options))
             different = lost_answers(chat_url, chats)
-        with LabelStore(path) as store:
+        with LabelStore(address) as store:
+            options.store = store.where  # as it may be shown
             rows = list(store.rankings())
             stored = store.counts()["annotations"]
     lost = len(answered) - len(rows)
@@ -100,7 +103,7 @@ def chat_server(folder: Path, chats: int) -> Iterator[str]:
 
 
 async def both(
-    path: Path, tokens: dict[str, str], chats: list[Chat], url: str, options: argparse.Namespace
+    address: str, tokens: dict[str, str], chats: list[Chat], url: str, options: argparse.Namespace
 ) -> tuple[list[float], float, set[tuple[str, str]]]:
     """Labelers and chats at once: (seconds of every click, how long it lasted, confirmed answers).
 
@@ -109,15 +112,15 @@ async def both(
     done = asyncio.Event()
     began = time.perf_counter()
     talking = asyncio.create_task(talk(url, chats, done, least=2))
-    seconds, answered = await crowd(path, tokens, options)
+    seconds, answered = await crowd(address, tokens, options)
     done.set()
     await talking
     return seconds, time.perf_counter() - began, answered
 
 
-def fill(path: Path, options: argparse.Namespace) -> dict[str, str]:
+def fill(address: str, options: argparse.Namespace) -> dict[str, str]:
     """Enough tasks for everybody; name -> token."""
-    with LabelStore(path) as store:
+    with LabelStore(address) as store:
         with store.transaction():
             for number in range(options.labelers * options.tasks):
                 prompt = {"prompt": [{"role": "user", "content": f"prompt {number}"}]}
@@ -127,13 +130,13 @@ def fill(path: Path, options: argparse.Namespace) -> dict[str, str]:
 
 
 async def crowd(
-    path: Path, tokens: dict[str, str], options: argparse.Namespace
+    address: str, tokens: dict[str, str], options: argparse.Namespace
 ) -> tuple[list[float], set[tuple[str, str]]]:
     """(seconds of every click, labeler and address of every answer that was confirmed)."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    server = start(path, port)
+    server = start(address, port)
     seconds: list[float] = []
     answered: set[tuple[str, str]] = set()
     limits = httpx2.Limits(max_connections=None)
@@ -148,7 +151,7 @@ async def crowd(
                     await asyncio.sleep(0.01)
                 server.send_signal(signal.SIGKILL)
                 server.wait()
-                server = start(path, port)
+                server = start(address, port)
             await asyncio.gather(*people)
     finally:
         server.terminate()
@@ -197,11 +200,11 @@ async def labeler(
         where = told.json()["url"]
 
 
-def start(path: Path, port: int) -> subprocess.Popen[bytes]:
+def start(address: str, port: int) -> subprocess.Popen[bytes]:
     """The server, once it listens."""
     command = [sys.executable, "-m", "instructgpt", "label", "serve", "--no-ratings"]
     server = subprocess.Popen(
-        [*command, "--store", str(path), "--port", str(port)], stdout=subprocess.PIPE
+        [*command, "--store", address, "--port", str(port)], stdout=subprocess.PIPE
     )
     assert server.stdout is not None
     assert b"label page at" in server.stdout.readline()

@@ -1,17 +1,30 @@
-"""Stages that do next to nothing, and a server that speaks OpenAI's protocol as a test wants."""
+"""Stages that do next to nothing, a server that speaks OpenAI's protocol as a test wants, and a
+PostgreSQL server.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -19,6 +32,9 @@ from instructgpt.config.base import Config
 from instructgpt.config.judges import AIJudgeConfig
 from instructgpt.errors import DataError
 from instructgpt.pipeline.stages import STAGES, Stage
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 class Inner(Config):
@@ -194,3 +210,138 @@ def endpoint() -> Iterator[Endpoint]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@dataclass
+class Postgres:
+    """A server of our own, on a free port of this machine."""
+
+    port: int
+    folder: Path
+    schemas: Iterator[int] = field(default_factory=count)
+    password = "p@ss/w:rd"  # of a role that owns the database and may nothing else
+    masters_password = "master"
+
+    def url(self, database: str = "labels", **options: str) -> str:
+        """The address of one of its databases, for the role that labels."""
+        options = {"sslmode": "disable", **options}
+        return (
+            f"postgresql://labels:{quote(self.password, safe='')}@127.0.0.1:{self.port}/{database}"
+            f"?{urlencode(options, quote_via=quote)}"
+        )
+
+    def master(self, database: str = "postgres") -> psycopg.Connection[Any]:
+        """A connection that may do everything, outside transactions."""
+        import psycopg
+
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="postgres",
+            password=self.masters_password,
+            dbname=database,
+            autocommit=True,
+        )
+
+    def fresh(self) -> str:
+        """The address of an empty schema: of what is seen, a database, and made faster."""
+        name = f"test_{next(self.schemas)}"
+        with closing(self.master("labels")) as master:
+            master.execute(f"CREATE SCHEMA {name} AUTHORIZATION labels")
+        return self.url(options=f"-csearch_path={name}")
+
+    def fresh_database(self, name: str) -> str:
+        """The address of an empty database."""
+        with closing(self.master()) as master:
+            master.execute(f"CREATE DATABASE {name} OWNER labels")
+        return self.url(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, one for every worker; tests of it are skipped where there is none."""
+    programs = _find_postgres()
+    if programs is None:
+        pytest.skip("no PostgreSQL here: apt install postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's own are closed to other users
+    as_whom: dict[str, Any] = {"cwd": folder}
+    if os.geteuid() == 0:  # which PostgreSQL refuses
+        shutil.chown(folder, "postgres", "postgres")
+        as_whom |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+    (folder / "password").write_text(Postgres.masters_password)
+    data = folder / "data"
+    subprocess.run(
+        [programs / "initdb", "--pgdata", data, "--username=postgres", "--auth=scram-sha-256",
+         f"--pwfile={folder / 'password'}", "--encoding=UTF8", "--no-locale", "--no-sync"],
+        check=True, capture_output=True, **as_whom,
+    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-p", str(port), "-c", "fsync=off",
+             "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="],
+            stdout=log, stderr=log, **as_whom,
+        )  # fmt: skip
+    try:
+        found = Postgres(port, folder)
+        _wait_for(found)
+        yield found
+    finally:
+        server.send_signal(signal.SIGQUIT)  # at once: nobody needs what it would still write
+        server.wait()
+        shutil.rmtree(folder)
+
+
+def _find_postgres() -> Path | None:
+    """The folder of its programs; Debian keeps them off PATH."""
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).parent
+    versions = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    return max((path.parent for path in versions), default=None)
+
+
+def _wait_for(server: Postgres) -> None:
+    import psycopg
+
+    until = time.monotonic() + 60
+    while True:
+        try:
+            with closing(server.master()) as master:
+                password = server.password
+                master.execute(f"CREATE ROLE labels LOGIN PASSWORD '{password}'")
+                master.execute("CREATE DATABASE labels OWNER labels")
+                return
+        except psycopg.OperationalError:
+            assert time.monotonic() < until, (server.folder / "log").read_text()
+            time.sleep(0.05)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty store of either kind."""
+    if request.param == "sqlite":
+        return str(tmp_path / "labels.sqlite")
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.fresh()
+
+
+def _connect_without_us(address: str) -> Any:
+    if "://" not in address:
+        return sqlite3.connect(address, isolation_level=None)
+    import psycopg
+
+    return psycopg.connect(address, autocommit=True)
+
+
+@pytest.fixture
+def outside(address: str) -> Callable[[str], list[tuple[Any, ...]]]:
+    """What a statement finds in the store at `address`, run without our code."""
+
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        with closing(_connect_without_us(address)) as connection:
+            found = connection.execute(sql)
+            return list(found.fetchall()) if found.description else []
+
+    return run

@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 import typer
 
 from instructgpt.cli.stage_group import stage_group
-from instructgpt.errors import ConfigError, DataError
+from instructgpt.errors import DataError
 
 _STAGE = "run"
 _Kind = Literal["rank", "demonstrate", "screening"]
-_Store = Annotated[Path, typer.Option("--store", help="The labels' SQLite file.")]
+_Store = Annotated[
+    str, typer.Option("--store", help="SQLite file, or postgresql://user@host/database.")
+]
 
 
 def add_to(
@@ -61,7 +63,7 @@ def bring(
             count = exchange.import_demonstrations(opened, file, overlap=overlap, seed=seed)
         else:
             count = exchange.import_screening(opened, file)
-        say(f"read {count} rows; {store} has {opened.counts()['tasks']} tasks")
+        say(f"read {count} rows; {opened.where} has {opened.counts()['tasks']} tasks")
 
 
 def invite(
@@ -74,10 +76,12 @@ def invite(
 ) -> None:
     """Print a personal link; an earlier one of the same person stops working."""
     from instructgpt.cli.console import say
+    from instructgpt.storage.address import require_label_store
     from instructgpt.storage.label_access import LabelAccess
     from instructgpt.storage.label_store import LabelStore
 
-    with LabelStore(_there(store)) as opened:
+    require_label_store(store)
+    with LabelStore(store) as opened:
         token = LabelAccess(opened).invite(name, "lead" if lead else "labeler")
     say(f"{url.rstrip('/')}/join#{token}")
 
@@ -92,8 +96,10 @@ def serve(
 ) -> None:
     """Serve the page where people demonstrate, rate and rank."""
     from instructgpt.labeling.server import serve as run
+    from instructgpt.storage.address import require_label_store
 
-    run(_there(store), address=host, port=port, ratings=ratings)
+    require_label_store(store)
+    run(store, address=host, port=port, ratings=ratings)
 
 
 def export(
@@ -108,10 +114,12 @@ def export(
     from instructgpt.cli.console import say
     from instructgpt.data.jsonl import write_jsonl
     from instructgpt.labeling import exchange
+    from instructgpt.storage.address import require_label_store
     from instructgpt.storage.label_review import LabelReview
     from instructgpt.storage.label_store import LabelStore
 
-    with LabelStore(_there(store)) as opened:
+    require_label_store(store)
+    with LabelStore(store) as opened:
         rankings = exchange.exported_rankings(opened)
         train, held = exchange.split_by_prompt(rankings, heldout, seed)
         files = {
@@ -130,17 +138,15 @@ def backup(
 ) -> None:
     """Copy the store, also while people label, as one sound file."""
     from instructgpt.cli.console import say
+    from instructgpt.storage.address import is_url, require_label_store
     from instructgpt.storage.backup import back_up
     from instructgpt.storage.label_store import LabelStore
 
-    back_up(_there(store), out)
+    require_label_store(store)
+    back_up(store, out)
+    if is_url(store):
+        say(f"{out}: pg_restore puts it into an empty database")
+        return
     with LabelStore(out) as copy:
         counts = copy.counts()
     say(f"{counts['tasks']} tasks, {counts['annotations']} annotations: {out}")
-
-
-def _there(store: Path) -> Path:
-    """A mistyped name must not become a new, empty store."""
-    if not store.exists():
-        raise ConfigError(f"no label store at '{store}'; `label import` makes one")
-    return store

@@ -10,7 +10,7 @@ from instructgpt.web.listening import bind, is_loopback, require_extra, run, url
 
 
 def serve(
-    store: Path,
+    store: str | Path,
     *,
     address: str = "127.0.0.1",
     port: int = 8001,
@@ -22,10 +22,9 @@ def serve(
     from instructgpt.labeling.page.app import create_app
 
     with LabelStore(store) as opened, bind(address, port) as listening:
-        sys.stdout.write(f"label page at {url_of(address, listening)}; invite people with\n")
-        sys.stdout.write(
-            f"  instructgpt label invite NAME --store {store} --url {url_of(address, listening)}\n"
-        )
+        url = url_of(address, listening)
+        sys.stdout.write(f"label page at {url}; invite people with\n")
+        sys.stdout.write(f"  instructgpt label invite NAME --store {opened.where} --url {url}\n")
         if not is_loopback(address):
             sys.stdout.write("warning: put a proxy with TLS in front of an open address\n")
         sys.stdout.flush()

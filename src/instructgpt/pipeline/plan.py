@@ -13,6 +13,7 @@ from instructgpt.config.recipe import Recipe, Section, check_references, derive_
 from instructgpt.config.references import find_references, resolve_references
 from instructgpt.errors import ConfigError
 from instructgpt.pipeline.stages import Stage, find_stage
+from instructgpt.storage.address import names_postgres
 from instructgpt.storage.fingerprint import fingerprint_path
 from instructgpt.storage.manifest import describe_identity, fingerprint_stage, name_differences
 from instructgpt.storage.run_dir import RunDir
@@ -139,6 +140,11 @@ def _outside_paths(config: Config) -> Iterator[str]:
 
 def _existing_paths(value: Any) -> Iterator[str]:
     if isinstance(value, str):
+        if names_postgres(value):  # not shown: it may hold a password
+            raise ConfigError(
+                "a setting is the address of a database, and a run is made from files: "
+                "`instructgpt label export` writes them"
+            )
         if value and not list(find_references(value)) and Path(value).exists():
             yield value
     elif isinstance(value, Config):

@@ -7,16 +7,15 @@ the prompts of a user who wants to be forgotten are the one thing that disappear
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from instructgpt.storage.database import Database
 from instructgpt.storage.environment import utc_now
 from instructgpt.storage.fingerprint import canonical_json
-from instructgpt.storage.migrations import migrate, refusal
-from instructgpt.storage.sqlite import connect, sqlite_errors, table_names
+from instructgpt.storage.sqlite import SqliteFile, table_names
 
 FILE_NAME = "judge_calls.sqlite"
 
@@ -43,7 +42,7 @@ class JudgeCalls:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._guard = threading.Lock()
-        self._opened: sqlite3.Connection | None = None
+        self._opened: SqliteFile | None = None
 
     def __enter__(self) -> JudgeCalls:
         return self
@@ -59,16 +58,13 @@ class JudgeCalls:
 
     def find(self, fingerprint: str) -> PaidReply | None:
         """The reply to a request, None when it was never paid for."""
-        with self._guard, sqlite_errors(self.path):
-            row = (
-                self._connection()
-                .execute(
-                    "SELECT reply, tokens_in, tokens_out FROM calls WHERE fingerprint = ?",
-                    (fingerprint,),
-                )
-                .fetchone()
-            )
-        return None if row is None else PaidReply(*row)
+        file = self._file()
+        with file.transaction():
+            row = file.execute(
+                "SELECT reply, tokens_in, tokens_out FROM calls WHERE fingerprint = :fingerprint",
+                fingerprint=fingerprint,
+            ).first()
+        return None if row is None else PaidReply(row.reply, row.tokens_in, row.tokens_out)
 
     def add(
         self, fingerprint: str, request: object, reply: PaidReply, user: str | None = None
@@ -77,53 +73,50 @@ class JudgeCalls:
 
         `user` is whose prompt it is about.
         """
-        values = (fingerprint, user, canonical_json(request), *reply, utc_now())
-        with self._guard, sqlite_errors(self.path):
-            self._connection().execute(
+        file = self._file()
+        with file.transaction():
+            file.execute(
                 "INSERT INTO calls (fingerprint, user, request_json, reply, tokens_in, tokens_out, "
-                "created_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (fingerprint) DO NOTHING",
-                values,
+                "created_at) VALUES (:fingerprint, :user, :request, :text, :tokens_in, "
+                ":tokens_out, :now) ON CONFLICT (fingerprint) DO NOTHING",
+                fingerprint=fingerprint,
+                user=user,
+                request=canonical_json(request),
+                **reply._asdict(),
+                now=utc_now(),
             )
 
     def forget_user(self, user: str) -> int:
-        """Erase every call about a prompt of `user`; their number. Not to be undone.
+        """Erase every call about a prompt of `user`; their number. Not to be undone."""
+        file = self._file()
+        with file.transaction():
+            file.execute(
+                "INSERT OR IGNORE INTO forgotten "
+                "SELECT fingerprint, :now FROM calls WHERE user = :user",
+                now=utc_now(),
+                user=user,
+            )
+            gone = file.execute("DELETE FROM calls WHERE user = :user", user=user).rowcount
+        file.scrub("calls")
+        return gone
 
-        Freed pages are overwritten and the write-ahead log is emptied.
-        """
-        with self._guard, sqlite_errors(self.path):
-            connection = self._connection()
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.execute(
-                    "INSERT OR IGNORE INTO forgotten "
-                    "SELECT fingerprint, ? FROM calls WHERE user = ?",
-                    (utc_now(), user),
-                )
-                gone = connection.execute("DELETE FROM calls WHERE user = ?", (user,)).rowcount
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return gone
-
-    def _connection(self) -> sqlite3.Connection:
-        """The open file; the caller holds the guard."""
-        if self._opened is None:
-            connection = connect(self.path)
-            try:
-                migrate(connection, (m001_calls,))
-            except BaseException:
-                connection.close()
-                raise
-            self._opened = connection
-        return self._opened
+    def _file(self) -> SqliteFile:
+        """The open file, made when it is first needed."""
+        with self._guard:
+            if self._opened is None:
+                file = SqliteFile(self.path)
+                try:
+                    file.migrate((m001_calls,))
+                except BaseException:
+                    file.close()
+                    raise
+                self._opened = file
+            return self._opened
 
 
-def m001_calls(connection: sqlite3.Connection) -> None:
+def m001_calls(database: Database) -> None:
     """Requests and their replies."""
-    for statement in (
+    database.define(
         """CREATE TABLE calls (
             fingerprint TEXT PRIMARY KEY,
             user TEXT,
@@ -134,11 +127,10 @@ def m001_calls(connection: sqlite3.Connection) -> None:
             created_at TEXT NOT NULL
         )""",
         "CREATE TABLE forgotten (fingerprint TEXT PRIMARY KEY, created_at TEXT NOT NULL)",
-        refusal("calls", "UPDATE"),
-        refusal(
-            "calls",
-            "DELETE",
-            "WHEN NOT EXISTS (SELECT 1 FROM forgotten WHERE fingerprint = OLD.fingerprint)",
-        ),
-    ):
-        connection.execute(statement)
+    )
+    database.refuse("calls", "UPDATE")
+    database.refuse(
+        "calls",
+        "DELETE",
+        unless="EXISTS (SELECT 1 FROM forgotten WHERE fingerprint = OLD.fingerprint)",
+    )

@@ -1,6 +1,6 @@
 """Who may label: personal links, sessions, and the log of what was decided about whom.
 
-A link and a session are random tokens; the file knows only their hashes. A new link for the same
+A link and a session are random tokens; the store knows only their hashes. A new link for the same
 person ends the old one and its sessions.
 """
 
@@ -49,17 +49,21 @@ class LabelAccess:
         token = secrets.token_urlsafe(32)
         with self.store.transaction():
             labeler = self.store.add_labeler(name)
-            (kind,) = self.store.connection.execute(
-                "SELECT kind FROM labelers WHERE id = ?", (labeler,)
-            ).fetchone()
+            kind = self.store.execute(
+                "SELECT kind FROM labelers WHERE id = :labeler", labeler=labeler
+            ).scalar_one()
             if kind != "person":
                 raise LabelError(f"'{name}' is a {kind} labeler here; take another name")
-            self.store.connection.execute("DELETE FROM sessions WHERE labeler_id = ?", (labeler,))
-            self.store.connection.execute(
-                "INSERT INTO access (labeler_id, role, token_hash, created_at) VALUES (?, ?, ?, ?) "
+            self.store.execute("DELETE FROM sessions WHERE labeler_id = :labeler", labeler=labeler)
+            self.store.execute(
+                "INSERT INTO access (labeler_id, role, token_hash, created_at) "
+                "VALUES (:labeler, :role, :token_hash, :now) "
                 "ON CONFLICT (labeler_id) DO UPDATE SET role = excluded.role, "
                 "token_hash = excluded.token_hash, created_at = excluded.created_at",
-                (labeler, role, _hash(token), self.store.now()),
+                labeler=labeler,
+                role=role,
+                token_hash=_hash(token),
+                now=self.store.now(),
             )
             record_event(self.store, "invited", "command line", labeler, detail={"role": role})
         return token
@@ -68,36 +72,39 @@ class LabelAccess:
         """A session for the holder of a link's token; None when it opens nothing (any more)."""
         session = secrets.token_urlsafe(32)
         with self.store.transaction():
-            row = self.store.connection.execute(
+            row = self.store.execute(
                 "SELECT labeler_id, name FROM access JOIN labelers l ON l.id = labeler_id "
-                "WHERE token_hash = ?",
-                (_hash(token),),
-            ).fetchone()
+                "WHERE token_hash = :token_hash",
+                token_hash=_hash(token),
+            ).first()
             if row is None:
                 return None
-            self.store.connection.execute(
-                "INSERT INTO sessions (token_hash, labeler_id, created_at) VALUES (?, ?, ?)",
-                (_hash(session), row["labeler_id"], self.store.now()),
+            self.store.execute(
+                "INSERT INTO sessions (token_hash, labeler_id, created_at) "
+                "VALUES (:token_hash, :labeler, :now)",
+                token_hash=_hash(session),
+                labeler=row.labeler_id,
+                now=self.store.now(),
             )
-            record_event(self.store, "signed in", row["name"], row["labeler_id"])
+            record_event(self.store, "signed in", row.name, row.labeler_id)
         return session
 
     def who(self, session: str) -> Person | None:
         """Whose session it is; None for no session of ours."""
         with self.store.transaction():
-            row = self.store.connection.execute(
+            row = self.store.execute(
                 "SELECT l.id, l.name, a.role FROM sessions s "
                 "JOIN labelers l ON l.id = s.labeler_id JOIN access a ON a.labeler_id = l.id "
-                "WHERE s.token_hash = ?",
-                (_hash(session),),
-            ).fetchone()
-        return None if row is None else Person(row["id"], row["name"], row["role"])
+                "WHERE s.token_hash = :token_hash",
+                token_hash=_hash(session),
+            ).first()
+        return None if row is None else Person(row.id, row.name, row.role)
 
     def sign_out(self, session: str) -> None:
         """End one session."""
         with self.store.transaction():
-            self.store.connection.execute(
-                "DELETE FROM sessions WHERE token_hash = ?", (_hash(session),)
+            self.store.execute(
+                "DELETE FROM sessions WHERE token_hash = :token_hash", token_hash=_hash(session)
             )
 
 
@@ -111,18 +118,16 @@ def record_event(
 ) -> None:
     """Add to the history of who did what, when, under which version of the program."""
     with store.transaction():
-        store.connection.execute(
+        store.execute(
             "INSERT INTO events (kind, actor, labeler_id, task_id, detail_json, program, "
-            "created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                kind,
-                actor,
-                labeler_id,
-                task_id,
-                canonical_json(detail or {}),
-                __version__,
-                store.now(),
-            ),
+            "created_at) VALUES (:kind, :actor, :labeler, :task, :detail, :program, :now)",
+            kind=kind,
+            actor=actor,
+            labeler=labeler_id,
+            task=task_id,
+            detail=canonical_json(detail or {}),
+            program=__version__,
+            now=store.now(),
         )
 
 

@@ -59,21 +59,32 @@ class LabelAnswers:
             raise LabelError("the answer is empty")
         with self._store.transaction():
             assignment = self._expect(person, number, "demonstrate", client_uuid)
-            content = (assignment.task_id, person.id, text, notes, seconds)
-            earlier = self._store.connection.execute(
+            content = {
+                "task_id": assignment.task_id,
+                "labeler_id": person.id,
+                "text": text,
+                "notes": notes,
+                "seconds": seconds,
+            }
+            found = self._store.execute(
                 "SELECT task_id, labeler_id, text, notes, seconds FROM demonstrations "
-                "WHERE client_uuid = ?",
-                (client_uuid,),
-            ).fetchone()
-            if earlier is not None and tuple(earlier) != content:
+                "WHERE client_uuid = :client_uuid",
+                client_uuid=client_uuid,
+            )
+            earlier = found.mappings().first()
+            if earlier is not None and dict(earlier) != content:
                 raise LabelError(f"submission '{client_uuid}' was already used differently")
             if earlier is None:
-                self._store.connection.execute(
+                self._store.execute(
                     "INSERT INTO demonstrations (task_id, labeler_id, text, notes, seconds, "
-                    "client_uuid, program, created_at, revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, "
+                    "client_uuid, program, created_at, revision) VALUES (:task_id, :labeler_id, "
+                    ":text, :notes, :seconds, :client_uuid, :program, :now, "
                     "1 + (SELECT coalesce(max(revision), 0) FROM demonstrations "
-                    "WHERE task_id = ? AND labeler_id = ?))",
-                    (*content, client_uuid, __version__, self._store.now(), *content[:2]),
+                    "WHERE task_id = :task_id AND labeler_id = :labeler_id))",
+                    **content,
+                    client_uuid=client_uuid,
+                    program=__version__,
+                    now=self._store.now(),
                 )
             self._desk.finish(number, "done")
 
@@ -85,16 +96,17 @@ class LabelAnswers:
         if assignment.screening and assignment.state == "done" and self._test_is_over(person):
             # answering again until it suffices would be no test; the same answer again is fine
             table = "annotations" if kind == "rank" else "demonstrations"
-            if not self._store.connection.execute(
-                f"SELECT 1 FROM {table} WHERE client_uuid = ?", (client_uuid,)
-            ).fetchone():
+            if not self._store.execute(
+                f"SELECT 1 FROM {table} WHERE client_uuid = :client_uuid", client_uuid=client_uuid
+            ).first():
                 raise LabelError("the test is over; its answers stay as they are")
         return assignment
 
     def _test_is_over(self, person: Person) -> bool:
-        (missing,) = self._store.connection.execute(
-            "SELECT count(*) FROM tasks t WHERE t.screening AND NOT EXISTS (SELECT 1 FROM "
-            "assignments a WHERE a.task_id = t.id AND a.labeler_id = ? AND a.state = 'done')",
-            (person.id,),
-        ).fetchone()
+        missing = self._store.execute(
+            "SELECT count(*) FROM tasks t WHERE t.screening = 1 AND NOT EXISTS (SELECT 1 FROM "
+            "assignments a WHERE a.task_id = t.id AND a.labeler_id = :labeler "
+            "AND a.state = 'done')",
+            labeler=person.id,
+        ).scalar_one()
         return bool(missing == 0)

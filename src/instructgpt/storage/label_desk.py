@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,7 +35,7 @@ _CLAIMABLE = """
     AND NOT EXISTS (
         SELECT 1 FROM assignments a WHERE a.task_id = t.id AND a.labeler_id = :labeler
     )
-    AND (t.screening OR t.wanted > (
+    AND (t.screening = 1 OR t.wanted > (
         SELECT count(*) FROM assignments a WHERE a.task_id = t.id
         AND (a.state = 'done' OR (a.state = 'open' AND a.touched_at > :lease))
     ))"""
@@ -69,12 +68,11 @@ class LabelDesk:
     def next(self, person: Person) -> Assignment | None:
         """What to do next: something begun, or something new; None when nothing is left."""
         with self.store.transaction():
-            row = self._execute(
-                "SELECT a.id FROM assignments a JOIN tasks t ON t.id = a.task_id "
-                "WHERE a.labeler_id = ? AND a.state = 'open' ORDER BY t.screening DESC, a.id",
-                (person.id,),
-            ).fetchone()
-            number = None if row is None else int(row["id"])
+            number = self.store.execute(
+                "SELECT a.id FROM assignments a JOIN tasks t ON t.id = a.task_id WHERE "
+                "a.labeler_id = :labeler AND a.state = 'open' ORDER BY t.screening DESC, a.id",
+                labeler=person.id,
+            ).scalar()
             if number is None:
                 number = self._claim(person, screening=True)
             if number is None and self.may_work(person):
@@ -84,55 +82,64 @@ class LabelDesk:
     def open(self, person: Person, number: int) -> Assignment:
         """One of the person's own assignments. Errors: LabelError for anybody else's."""
         with self.store.transaction():
-            row = self._execute(
-                f"{_ASSIGNMENT} WHERE a.id = ? AND a.labeler_id = ?", (number, person.id)
-            ).fetchone()
+            row = self.store.execute(
+                f"{_ASSIGNMENT} WHERE a.id = :number AND a.labeler_id = :labeler",
+                number=number,
+                labeler=person.id,
+            ).first()
             if row is None:
                 raise LabelError(f"no task {number} on the desk of '{person.name}'")
-            texts = self._execute(
-                "SELECT text FROM completions WHERE task_id = ? ORDER BY position",
-                (row["task_id"],),
-            ).fetchall()
-            order = tuple(json.loads(row["order_json"]))
-            draft = None if row["draft_json"] is None else json.loads(row["draft_json"])
-            if draft is None and row["state"] == "done":
-                draft = self._last_answer(row["task_id"], person.id, order)
+            found = self.store.execute(
+                "SELECT text FROM completions WHERE task_id = :task ORDER BY position",
+                task=row.task_id,
+            )
+            texts = found.scalars().all()
+            order = tuple(json.loads(row.order_json))
+            draft = None if row.draft_json is None else json.loads(row.draft_json)
+            if draft is None and row.state == "done":
+                draft = self._last_answer(row.task_id, person.id, order)
         return Assignment(
-            id=row["id"],
-            task_id=row["task_id"],
-            kind=row["kind"],
-            state=row["state"],
-            screening=bool(row["screening"]),
-            prompt=json.loads(row["prompt_json"]),
-            completions=tuple(texts[i]["text"] for i in order),
+            id=row.id,
+            task_id=row.task_id,
+            kind=row.kind,
+            state=row.state,
+            screening=bool(row.screening),
+            prompt=json.loads(row.prompt_json),
+            completions=tuple(texts[i] for i in order),
             order=order,
             draft=draft,
-            draft_version=row["draft_version"],
+            draft_version=row.draft_version,
         )
 
     def assign(self, task_id: int, labeler_id: int, actor: str) -> int:
         """Put a task on a labeler's desk, or back on it; the assignment's number."""
         with self.store.transaction():
-            row = self._execute(
+            row = self.store.execute(
                 "SELECT t.content_key, l.name, (SELECT count(*) FROM completions WHERE "
-                "task_id = t.id) AS k FROM tasks t, labelers l WHERE t.id = ? AND l.id = ?",
-                (task_id, labeler_id),
-            ).fetchone()
+                "task_id = t.id) AS k FROM tasks t, labelers l WHERE t.id = :task "
+                "AND l.id = :labeler",
+                task=task_id,
+                labeler=labeler_id,
+            ).first()
             if row is None:
                 raise LabelError(f"no task {task_id}, or no labeler {labeler_id}")
-            order = list(range(row["k"]))
-            random.Random(f"{row['content_key']}:{row['name']}").shuffle(order)
-            self._execute(
+            order = list(range(row.k))
+            random.Random(f"{row.content_key}:{row.name}").shuffle(order)
+            self.store.execute(
                 "INSERT INTO assignments (task_id, labeler_id, state, order_json, touched_at) "
-                "VALUES (?, ?, 'open', ?, ?) ON CONFLICT (task_id, labeler_id) DO UPDATE "
-                "SET state = 'open', touched_at = excluded.touched_at",
-                (task_id, labeler_id, canonical_json(order), self.store.now()),
+                "VALUES (:task, :labeler, 'open', :shown, :now) ON CONFLICT (task_id, labeler_id) "
+                "DO UPDATE SET state = 'open', touched_at = excluded.touched_at",
+                task=task_id,
+                labeler=labeler_id,
+                shown=canonical_json(order),
+                now=self.store.now(),
             )
             record_event(self.store, "assigned", actor, labeler_id, task_id)
-            (number,) = self._execute(
-                "SELECT id FROM assignments WHERE task_id = ? AND labeler_id = ?",
-                (task_id, labeler_id),
-            ).fetchone()
+            number = self.store.execute(
+                "SELECT id FROM assignments WHERE task_id = :task AND labeler_id = :labeler",
+                task=task_id,
+                labeler=labeler_id,
+            ).scalar_one()
             return int(number)
 
     def save_draft(self, person: Person, number: int, draft: Any, version: int) -> int | None:
@@ -146,12 +153,15 @@ class LabelDesk:
             if assignment.draft_version != version and not _same_page(assignment.draft, draft):
                 return None
             version = assignment.draft_version
-            self._execute(
+            self.store.execute(
                 "INSERT INTO drafts (assignment_id, version, draft_json, saved_at) "
-                "VALUES (?, ?, ?, ?) ON CONFLICT (assignment_id) DO UPDATE SET "
-                "version = excluded.version, draft_json = excluded.draft_json, "
+                "VALUES (:number, :version, :draft, :now) ON CONFLICT (assignment_id) DO UPDATE "
+                "SET version = excluded.version, draft_json = excluded.draft_json, "
                 "saved_at = excluded.saved_at",
-                (number, version + 1, canonical_json(draft), self.store.now()),
+                number=number,
+                version=version + 1,
+                draft=canonical_json(draft),
+                now=self.store.now(),
             )
             self._touch(number, assignment.state)
         return version + 1
@@ -173,37 +183,40 @@ class LabelDesk:
 
     def finish(self, number: int, state: str) -> None:
         """Take a task off its desk, as done or skipped; inside a transaction."""
-        self._execute("DELETE FROM drafts WHERE assignment_id = ?", (number,))
+        self.store.execute("DELETE FROM drafts WHERE assignment_id = :number", number=number)
         self._touch(number, state)
 
     def history(self, person: Person, limit: int = 100) -> list[dict[str, Any]]:
         """What the person has finished or skipped, the newest first: id, kind, state, prompt."""
         with self.store.transaction():
-            rows = self._execute(
+            found = self.store.execute(
                 "SELECT a.id, a.state, a.touched_at, t.kind, t.prompt_json FROM assignments a "
-                "JOIN tasks t ON t.id = a.task_id WHERE a.labeler_id = ? AND a.state != 'open' "
-                "ORDER BY a.touched_at DESC, a.id DESC LIMIT ?",
-                (person.id, limit),
-            ).fetchall()
-        return [{**dict(row), "prompt": json.loads(row["prompt_json"])} for row in rows]
+                "JOIN tasks t ON t.id = a.task_id WHERE a.labeler_id = :labeler "
+                "AND a.state != 'open' ORDER BY a.touched_at DESC, a.id DESC LIMIT :limit",
+                labeler=person.id,
+                limit=limit,
+            )
+            rows = found.mappings().all()
+        return [{**row, "prompt": json.loads(row["prompt_json"])} for row in rows]
 
     def progress(self, person: Person) -> dict[str, int]:
         """How many tasks the person has done, and how many there are for them now."""
         with self.store.transaction():
-            (done,) = self._execute(
-                "SELECT count(*) FROM assignments WHERE labeler_id = ? AND state = 'done'",
-                (person.id,),
-            ).fetchone()
-            (begun,) = self._execute(
-                "SELECT count(*) FROM assignments WHERE labeler_id = ? AND state = 'open'",
-                (person.id,),
-            ).fetchone()
+            done, begun = (
+                self.store.execute(
+                    "SELECT count(*) FROM assignments WHERE labeler_id = :labeler "
+                    "AND state = :state",
+                    labeler=person.id,
+                    state=state,
+                ).scalar_one()
+                for state in ("done", "open")
+            )
             new = 0
             for screening in (True, False):
                 if screening or self.may_work(person):
-                    (count,) = self._execute(
-                        f"SELECT count(*) {_CLAIMABLE}", self._claim_values(person, screening)
-                    ).fetchone()
+                    count = self.store.execute(
+                        f"SELECT count(*) {_CLAIMABLE}", **self._claim_values(person, screening)
+                    ).scalar_one()
                     new += 0 if screening and person.leads else count
         return {"done": done, "left": begun + new}
 
@@ -211,60 +224,59 @@ class LabelDesk:
         """Whether there is no screening test, or the person has been admitted, or leads."""
         if person.leads:
             return True
-        (tests,) = self._execute("SELECT count(*) FROM tasks WHERE screening").fetchone()
-        return tests == 0 or self.verdict(person.id) == "admitted"
+        with self.store.transaction():
+            tests = self.store.execute("SELECT count(*) FROM tasks WHERE screening = 1")
+            return tests.scalar_one() == 0 or self.verdict(person.id) == "admitted"
 
     def verdict(self, labeler_id: int) -> str | None:
         """The last decision about a labeler: admitted, declined, or None."""
-        row = self._execute(
-            "SELECT kind FROM events WHERE labeler_id = ? AND kind IN ('admitted', 'declined') "
-            "ORDER BY id DESC LIMIT 1",
-            (labeler_id,),
-        ).fetchone()
-        return None if row is None else str(row["kind"])
+        with self.store.transaction():
+            last = self.store.execute(
+                "SELECT kind FROM events WHERE labeler_id = :labeler "
+                "AND kind IN ('admitted', 'declined') ORDER BY id DESC LIMIT 1",
+                labeler=labeler_id,
+            ).scalar()
+        return None if last is None else str(last)
 
     def _claim(self, person: Person, *, screening: bool) -> int | None:
         if screening and person.leads:
             return None
-        row = self._execute(
-            f"SELECT t.id {_CLAIMABLE} ORDER BY t.id LIMIT 1", self._claim_values(person, screening)
-        ).fetchone()
-        return None if row is None else self.assign(row["id"], person.id, person.name)
+        task = self.store.execute(
+            f"SELECT t.id {_CLAIMABLE} ORDER BY t.id LIMIT 1",
+            **self._claim_values(person, screening),
+        ).scalar()
+        return None if task is None else self.assign(task, person.id, person.name)
 
     def _claim_values(self, person: Person, screening: bool) -> dict[str, Any]:
         lease = datetime.fromisoformat(self.store.now()) - timedelta(hours=LEASE_HOURS)
         return {
-            "screening": screening,
+            "screening": int(screening),
             "labeler": person.id,
             "lease": lease.isoformat(timespec="milliseconds"),
         }
 
     def _touch(self, number: int, state: str) -> None:
-        self._execute(
-            "UPDATE assignments SET state = ?, touched_at = ? WHERE id = ?",
-            (state, self.store.now(), number),
+        self.store.execute(
+            "UPDATE assignments SET state = :state, touched_at = :now WHERE id = :number",
+            state=state,
+            now=self.store.now(),
+            number=number,
         )
 
     def _last_answer(
         self, task_id: int, labeler_id: int, order: Sequence[int]
     ) -> dict[str, Any] | None:
         """What the labeler submitted last, as the page's draft."""
-        row = self._execute(
-            "SELECT text, notes, seconds FROM demonstrations WHERE task_id = ? AND labeler_id = ? "
-            "ORDER BY revision DESC LIMIT 1",
-            (task_id, labeler_id),
-        ).fetchone()
+        last = "WHERE task_id = :task AND labeler_id = :labeler ORDER BY revision DESC LIMIT 1"
+        whose = {"task": task_id, "labeler": labeler_id}
+        written = self.store.execute(
+            f"SELECT text, notes, seconds FROM demonstrations {last}", **whose
+        )
+        row = written.mappings().first()
         if row is not None:
             return dict(row)
-        row = self._execute(
-            "SELECT * FROM annotations WHERE task_id = ? AND labeler_id = ? "
-            "ORDER BY revision DESC LIMIT 1",
-            (task_id, labeler_id),
-        ).fetchone()
-        return None if row is None else as_draft(row, order)
-
-    def _execute(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
-        return self.store.connection.execute(sql, values)
+        row = self.store.execute(f"SELECT * FROM annotations {last}", **whose).mappings().first()
+        return None if row is None else as_draft(dict(row), order)
 
 
 def _same_page(stored: Mapping[str, Any] | None, draft: Any) -> bool:

@@ -6,51 +6,50 @@ and how much, is an event. The task's number stays, empty, so that no other gets
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 
 from instructgpt.storage.label_access import record_event
 from instructgpt.storage.label_store import LabelStore
-from instructgpt.storage.sqlite import table_names
 
 _ERASED = '{"prompt":[{"content":"","role":"user"}]}'
 # children before parents
 _TABLES = ("annotations", "demonstrations", "events", "assignments", "completions")
 
 
-def is_label_store(path: Path) -> bool:
-    """Whether the SQLite file holds labels; opening another one as a store would change it."""
-    return {"labelers", "tasks", "annotations"} <= table_names(path)
-
-
 def forget_user(store: LabelStore, user: str, actor: str) -> int:
     """Erase every task whose prompt is of `user`; the number of tasks. Not to be undone.
 
-    Nothing of it is left in the file: freed pages are overwritten, the write-ahead log is emptied.
+    Nothing of it is left in the files of the tables. Errors: RunDirError when somebody else keeps
+    them busy; what was to be forgotten is deleted by then, and the next call finishes the rest.
     """
-    connection = store.connection
     with store.transaction():
-        connection.execute("PRAGMA secure_delete = ON")
-        tasks = [
-            row["id"]
-            for row in connection.execute(
-                "SELECT id FROM tasks WHERE json_extract(prompt_json, '$.user') = ?", (user,)
-            )
-        ]
+        rows = store.execute("SELECT id, prompt_json FROM tasks").all()
+        tasks = [row.id for row in rows if json.loads(row.prompt_json).get("user") == user]
         for task in tasks:
-            connection.execute("INSERT INTO forgotten VALUES (?, ?)", (task, store.now()))
-            connection.execute(
-                "DELETE FROM drafts WHERE assignment_id IN "
-                "(SELECT id FROM assignments WHERE task_id = ?)",
-                (task,),
-            )
-            for table in _TABLES:
-                connection.execute(f"DELETE FROM {table} WHERE task_id = ?", (task,))
-            connection.execute(
-                "UPDATE tasks SET prompt_json = ?, prompt_key = '', content_key = ?, "
-                "meta_json = '{}', gold_json = NULL, kind = 'forgotten', wanted = 0, screening = 0 "
-                "WHERE id = ?",
-                (_ERASED, f"forgotten {task}", task),
-            )
+            _forget_task(store, task)
             record_event(store, "forgotten", actor, detail={"task": task})  # this one stays
-    store.fold_log()
+    store.scrub("drafts", *_TABLES, "tasks")
     return len(tasks)
+
+
+def _forget_task(store: LabelStore, task: int) -> None:
+    store.execute(
+        "INSERT INTO forgotten (task_id, created_at) VALUES (:task, :now)",
+        task=task,
+        now=store.now(),
+    )
+    store.execute(
+        "DELETE FROM drafts WHERE assignment_id IN "
+        "(SELECT id FROM assignments WHERE task_id = :task)",
+        task=task,
+    )
+    for table in _TABLES:
+        store.execute(f"DELETE FROM {table} WHERE task_id = :task", task=task)
+    store.execute(
+        "UPDATE tasks SET prompt_json = :erased, prompt_key = '', content_key = :content_key, "
+        "meta_json = '{}', gold_json = NULL, kind = 'forgotten', wanted = 0, screening = 0 "
+        "WHERE id = :task",
+        erased=_ERASED,
+        content_key=f"forgotten {task}",
+        task=task,
+    )

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from instructgpt.errors import LabelError
@@ -38,7 +37,7 @@ def in_task_order(shown: Annotation, order: Sequence[int]) -> Annotation:
     )
 
 
-def as_draft(row: sqlite3.Row, order: Sequence[int]) -> dict[str, Any]:
+def as_draft(row: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:
     """An annotation's row as the page's draft, its lists in the order shown."""
 
     def shown(values: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from instructgpt.errors import LabelError
@@ -41,7 +41,8 @@ class LabelReview:
             (SELECT count(*) FROM assignments WHERE task_id = t.id AND state = 'done') AS done
             FROM tasks t WHERE t.screening = coalesce(:screening, t.screening)
             AND t.id = coalesce(:task, t.id) ORDER BY t.id""",
-            {"screening": screening, "task": task},
+            screening=None if screening is None else int(screening),
+            task=task,
         )
         for row in rows:
             row["prompt"] = json.loads(row.pop("prompt_json"))
@@ -66,7 +67,8 @@ class LabelReview:
                 WHERE task_id = d.task_id AND labeler_id = d.labeler_id)
             AND t.screening = coalesce(:screening, t.screening) AND t.id = coalesce(:task, t.id)
             ORDER BY d.task_id, d.labeler_id""",
-            {"screening": screening, "task": task},
+            screening=None if screening is None else int(screening),
+            task=task,
         ):
             yield demonstration_row(row)
 
@@ -78,17 +80,18 @@ class LabelReview:
             """SELECT e.created_at, e.kind, e.actor, l.name AS labeler, e.task_id, e.detail_json,
                 e.program, 0 AS part, e.id AS id
                 FROM events e LEFT JOIN labelers l ON l.id = e.labeler_id
-                WHERE :task IS NULL OR e.task_id = :task
+                WHERE CAST(:task AS BIGINT) IS NULL OR e.task_id = :task
             UNION ALL SELECT a.created_at, 'ranked', l.name, l.name, a.task_id,
-                json_object('revision', a.revision, 'ranks', json(a.ranks_json)), a.program, 1, a.id
+                '{"revision":' || a.revision || ',"ranks":' || a.ranks_json || '}', a.program,
+                1, a.id
                 FROM annotations a JOIN labelers l ON l.id = a.labeler_id
-                WHERE :task IS NULL OR a.task_id = :task
+                WHERE CAST(:task AS BIGINT) IS NULL OR a.task_id = :task
             UNION ALL SELECT d.created_at, 'demonstrated', l.name, l.name, d.task_id,
-                json_object('revision', d.revision), d.program, 2, d.id
+                '{"revision":' || d.revision || '}', d.program, 2, d.id
                 FROM demonstrations d JOIN labelers l ON l.id = d.labeler_id
-                WHERE :task IS NULL OR d.task_id = :task
+                WHERE CAST(:task AS BIGINT) IS NULL OR d.task_id = :task
             ORDER BY 1, part, id""",
-            {"task": task_id},
+            task=task_id,
         )
         for row in rows:
             del row["part"], row["id"]
@@ -113,19 +116,18 @@ class LabelReview:
     ) -> None:
         """Record admitted, declined, resolved or scored; the last decision counts."""
         with self.store.transaction():
-            if not self._rows("SELECT 1 FROM labelers WHERE id = ?", (labeler_id,)):
+            if not self._rows("SELECT 1 FROM labelers WHERE id = :labeler", labeler=labeler_id):
                 raise LabelError(f"no labeler {labeler_id}")
             if task_id is not None:
                 table = "demonstrations" if kind == "scored" else "annotations"
                 if not self._rows(
-                    f"SELECT 1 FROM {table} WHERE task_id = ? AND labeler_id = ?",
-                    (task_id, labeler_id),
+                    f"SELECT 1 FROM {table} WHERE task_id = :task AND labeler_id = :labeler",
+                    task=task_id,
+                    labeler=labeler_id,
                 ):
                     raise LabelError(f"labeler {labeler_id} has no answer to task {task_id}")
             record_event(self.store, kind, actor, labeler_id, task_id, detail)
 
-    def _rows(
-        self, sql: str, values: tuple[Any, ...] | Mapping[str, Any] = ()
-    ) -> list[dict[str, Any]]:
+    def _rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         with self.store.transaction():
-            return [dict(row) for row in self.store.connection.execute(sql, values)]
+            return [dict(row) for row in self.store.execute(sql, **values).mappings()]

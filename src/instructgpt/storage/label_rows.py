@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from instructgpt.data.records import Prompt
 from instructgpt.errors import LabelError
 from instructgpt.storage.annotation import Annotation, dense_ranks
-from instructgpt.storage.fingerprint import canonical_json
+from instructgpt.storage.fingerprint import canonical_json, fingerprint_json
 
 
 def prompt_key(prompt: Mapping[str, Any]) -> str:
@@ -21,33 +20,59 @@ def prompt_key(prompt: Mapping[str, Any]) -> str:
         raise LabelError(f"a task's prompt: {error}") from error
 
 
-def completion_row(completion: str | Mapping[str, Any]) -> tuple[str, str | None, str]:
-    """(text, model, sampling) as stored."""
+def task_row(
+    prompt: Mapping[str, Any],
+    key: str,
+    content: Any,
+    meta: Mapping[str, Any] | None,
+    *,
+    kind: str,
+    wanted: int,
+    gold: Mapping[str, Any] | None = None,
+    screening: bool = False,
+) -> dict[str, Any]:
+    """A task's columns as stored; `content` is what makes it the same task as another."""
+    return {
+        "prompt_json": canonical_json(prompt),
+        "prompt_key": key,
+        "content_key": fingerprint_json(content),
+        "meta_json": canonical_json(meta or {}),
+        "kind": kind,
+        "wanted": wanted,
+        "screening": int(screening),
+        "gold_json": None if gold is None else canonical_json(gold),
+    }
+
+
+def completion_row(completion: str | Mapping[str, Any]) -> dict[str, str | None]:
+    """Its columns as stored."""
     if isinstance(completion, str):
-        return completion, None, "{}"
+        return {"text": completion, "model": None, "sampling_json": "{}"}
     unknown = set(completion) - {"text", "model", "sampling"}
     text = completion.get("text")
     if unknown or not isinstance(text, str):
         raise LabelError(
             f"a completion is a text or {{text, model, sampling}}, not {sorted(completion)}"
         )
-    return text, completion.get("model"), canonical_json(completion.get("sampling", {}))
+    sampling = canonical_json(completion.get("sampling", {}))
+    return {"text": text, "model": completion.get("model"), "sampling_json": sampling}
 
 
-def annotation_row(annotation: Annotation) -> tuple[Any, ...]:
-    """(ranks, ratings, flags, notes, seconds, order, use case) as stored."""
-    return (
-        canonical_json(annotation.ranks),
-        None if annotation.ratings is None else canonical_json(annotation.ratings),
-        canonical_json(annotation.flags),
-        annotation.notes,
-        None if annotation.seconds is None else float(annotation.seconds),
-        None if annotation.order is None else canonical_json(annotation.order),
-        annotation.use_case,
-    )
+def annotation_row(annotation: Annotation) -> dict[str, Any]:
+    """Its columns as stored."""
+    ratings, seconds, order = annotation.ratings, annotation.seconds, annotation.order
+    return {
+        "ranks_json": canonical_json(annotation.ranks),
+        "ratings_json": None if ratings is None else canonical_json(ratings),
+        "flags_json": canonical_json(annotation.flags),
+        "notes": annotation.notes,
+        "seconds": None if seconds is None else float(seconds),
+        "order_json": None if order is None else canonical_json(order),
+        "use_case": annotation.use_case,
+    }
 
 
-def ranking_row(row: sqlite3.Row, completions: list[sqlite3.Row]) -> dict[str, Any]:
+def ranking_row(row: Mapping[str, Any], completions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The JSON form of a ranking, from an annotation joined with its task and labeler."""
     meta = {
         "task": row["task_id"],

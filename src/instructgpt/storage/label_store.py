@@ -1,4 +1,4 @@
-"""Rankings and who gave them, when, and what else they said: one SQLite file, nothing lost.
+"""Rankings and who gave them, when, and what else they said: one database, nothing lost.
 
 Annotations are only ever added. A labeler who changes their mind adds a revision; exports take
 the last one. Every submission is one transaction and carries an id made by its sender, so that
@@ -7,27 +7,30 @@ sending it again after a broken connection or a kill changes nothing.
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sqlalchemy import CursorResult
+
 from instructgpt import __version__
-from instructgpt.errors import LabelError, RunDirError
+from instructgpt.errors import LabelError
+from instructgpt.storage.address import open_database
 from instructgpt.storage.annotation import MAX_COMPLETIONS, MIN_COMPLETIONS, Annotation
 from instructgpt.storage.environment import utc_now
-from instructgpt.storage.fingerprint import canonical_json, fingerprint_json
+from instructgpt.storage.fingerprint import canonical_json
 from instructgpt.storage.label_rows import (
     annotation_row,
     completion_row,
     prompt_key,
     ranking_row,
+    task_row,
 )
-from instructgpt.storage.migrations import migrate
-from instructgpt.storage.sqlite import connect, sqlite_errors
+from instructgpt.storage.migrations import MIGRATIONS
 
 _LAST_WORDS = """
     SELECT a.*, t.prompt_json, t.meta_json AS task_meta_json, l.name AS labeler, l.kind
@@ -41,38 +44,36 @@ _LAST_WORDS = """
     AND t.screening = coalesce(:screening, t.screening) AND t.id = coalesce(:task, t.id)
     ORDER BY a.task_id, a.labeler_id"""
 
+_COMPLETIONS = """
+    SELECT text, model, sampling_json FROM completions WHERE task_id = :task ORDER BY position"""
+
 
 class LabelStore:
-    """Labelers, tasks and annotations in the file `path`, which is made if it is missing.
+    """Labelers, tasks and annotations at `address`: an SQLite file, made if it is missing, or a
+    PostgreSQL database, `postgresql://user:password@host/name`.
 
-    Safe to share between threads, and between processes on one machine. Errors: RunDirError when
-    the disk is full or refuses, DataError when the file is not a label store or damaged.
+    Safe to share between threads, and between processes: on one machine, or with PostgreSQL on
+    many. Errors: as of `open_database`; RunDirError when the disk or the server refuses, DataError
+    when it is no label store, or damaged.
     """
 
-    def __init__(self, path: str | Path, clock: Callable[[], str] = utc_now) -> None:
-        self.path = Path(path)
+    def __init__(self, address: str | Path, clock: Callable[[], str] = utc_now) -> None:
         self._clock = clock
-        self._guard = threading.RLock()
-        self._connection = connect(self.path)
+        self._database = open_database(address)
         try:
-            with sqlite_errors(self.path):
-                migrate(self._connection)
+            self._database.migrate(MIGRATIONS)
         except BaseException:
-            self._connection.close()
+            self._database.close()
             raise
 
-    def fold_log(self) -> None:
-        """Write the write-ahead log into the file and empty it. Errors: RunDirError when another
-        process keeps it busy for half a minute.
-        """
-        with self._guard, sqlite_errors(self.path):
-            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise RunDirError(f"'{self.path}' is being read elsewhere; stop that, and try again")
+    @property
+    def where(self) -> str:
+        """The file's path, or the database's address without its password."""
+        return self._database.where
 
     def close(self) -> None:
-        """Close the file; the write-ahead log beside it is folded in."""
-        self._connection.close()
+        """Close the database; the write-ahead log beside a file is folded in."""
+        self._database.close()
 
     def __enter__(self) -> LabelStore:
         return self
@@ -85,27 +86,19 @@ class LabelStore:
     ) -> None:
         self.close()
 
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """For the other tables of the file; use it inside `transaction`."""
-        return self._connection
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Everything inside is stored together or not at all; for thousands of labels at once."""
-        with self._guard:
-            if self._connection.in_transaction:
-                yield
-                return
-            with sqlite_errors(self.path):
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
+        return self._database.transaction()
+
+    def execute(self, sql: str, /, **values: Any) -> CursorResult[Any]:
+        """For the other tables of the database: one statement, inside `transaction`."""
+        return self._database.execute(sql, **values)
+
+    def scrub(self, *tables: str) -> None:
+        """Leave nothing of deleted rows in the files of these tables. Errors: RunDirError when
+        somebody else keeps them busy for half a minute.
+        """
+        self._database.scrub(*tables)
 
     def add_labeler(
         self, name: str, kind: str = "person", meta: Mapping[str, Any] | None = None
@@ -115,10 +108,13 @@ class LabelStore:
         `kind` says who it is: person, simulated, model.
         """
         with self.transaction():
-            self._connection.execute(
-                "INSERT INTO labelers (name, kind, meta_json, created_at) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (name) DO NOTHING",
-                (name, kind, canonical_json(meta or {}), self._clock()),
+            self.execute(
+                "INSERT INTO labelers (name, kind, meta_json, created_at) "
+                "VALUES (:name, :kind, :meta, :now) ON CONFLICT (name) DO NOTHING",
+                name=name,
+                kind=kind,
+                meta=canonical_json(meta or {}),
+                now=self._clock(),
             )
             return self._labeler_id(name)
 
@@ -151,10 +147,18 @@ class LabelStore:
         key = prompt_key(prompt)
         if gold is not None:
             Annotation(gold["ranks"], flags=gold.get("flags", {})).check(len(rows))
-        content_key = fingerprint_json([key, [[text, model] for text, model, _ in rows]])
-        answers = None if gold is None else canonical_json(gold)
-        task = (canonical_json(prompt), key, content_key, canonical_json(meta or {}))
-        return self._insert_task((*task, "rank", wanted, gold is not None, answers), rows)
+        content = [key, [[row["text"], row["model"]] for row in rows]]
+        task = task_row(
+            prompt,
+            key,
+            content,
+            meta,
+            kind="rank",
+            wanted=wanted,
+            gold=gold,
+            screening=gold is not None,
+        )
+        return self._insert_task(task, rows)
 
     def add_demonstration_task(
         self,
@@ -166,9 +170,11 @@ class LabelStore:
     ) -> int:
         """The id of the task to write an answer to this prompt; the same prompt is stored once."""
         key = prompt_key(prompt)
-        content_key = fingerprint_json([key, "demonstrate"])
-        task = (canonical_json(prompt), key, content_key, canonical_json(meta or {}))
-        return self._insert_task((*task, "demonstrate", wanted, screening, None), [])
+        content = [key, "demonstrate"]
+        task = task_row(
+            prompt, key, content, meta, kind="demonstrate", wanted=wanted, screening=screening
+        )
+        return self._insert_task(task, [])
 
     def submit(
         self,
@@ -195,13 +201,19 @@ class LabelStore:
         with self.transaction():
             labeler_id = self._labeler_id(labeler)
             annotation.check(self._num_completions(task_id))
-            content = (task_id, labeler_id, *annotation_row(annotation))
+            content = {
+                "task_id": task_id,
+                "labeler_id": labeler_id,
+                **annotation_row(annotation),
+            }
             earlier = self._submission(client_uuid)
-            if earlier is not None:
-                if earlier[1:] != content:
-                    raise LabelError(f"submission '{client_uuid}' was already used differently")
-                return int(earlier[0])
-            return self._insert_annotation(client_uuid, content)
+            if earlier is None:
+                self._insert_annotation(client_uuid, content)
+                earlier = self._submission(client_uuid)
+                assert earlier is not None
+            if any(earlier[column] != value for column, value in content.items()):
+                raise LabelError(f"submission '{client_uuid}' was already used differently")
+            return int(earlier["id"])
 
     def rankings(
         self, *, screening: bool | None = None, task: int | None = None
@@ -214,100 +226,103 @@ class LabelStore:
         order (as shown), created_at and the task's own meta as `task_meta`. A snapshot: what is
         submitted meanwhile is not in it.
         """
-        with sqlite_errors(self.path), closing(connect(self.path)) as reader:
-            reader.execute("BEGIN")
-            for row in reader.execute(_LAST_WORDS, {"screening": screening, "task": task}):
-                completions = reader.execute(
-                    "SELECT text, model, sampling_json FROM completions WHERE task_id = ? "
-                    "ORDER BY position",
-                    (row["task_id"],),
-                ).fetchall()
-                yield ranking_row(row, completions)
+        wanted = {"screening": None if screening is None else int(screening), "task": task}
+        with self._database.snapshot() as run:
+            annotations = run(_LAST_WORDS, **wanted).mappings()
+            for number, rows in groupby(annotations, key=itemgetter("task_id")):
+                completions = [dict(c) for c in run(_COMPLETIONS, task=number).mappings()]
+                for row in rows:
+                    yield ranking_row(dict(row), completions)
 
     def counts(self) -> dict[str, int]:
         """How many labelers, tasks and annotations there are, and how many rankings count."""
-        with self._guard, sqlite_errors(self.path):
-            row = self._connection.execute(
+        with self.transaction():
+            found = self.execute(
                 "SELECT (SELECT count(*) FROM labelers) AS labelers,"
                 " (SELECT count(*) FROM tasks) AS tasks,"
                 " (SELECT count(*) FROM annotations) AS annotations,"
-                " (SELECT count(*) FROM (SELECT DISTINCT task_id, labeler_id FROM annotations))"
-                " AS rankings"
-            ).fetchone()
-            return dict(row)
+                " (SELECT count(*) FROM (SELECT DISTINCT task_id, labeler_id FROM annotations)"
+                " AS pairs) AS rankings"
+            )
+            return dict(found.mappings().one())
 
-    def _insert_task(self, task: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> int:
+    def _insert_task(self, task: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> int:
         with self.transaction():
-            found = self._connection.execute(
-                "SELECT id FROM tasks WHERE content_key = ?", (task[2],)
-            ).fetchone()
+            found = self._task_id(task["content_key"])
             if found is not None:
-                return self._wanted_again(int(found["id"]), task)
-            task_id = self._connection.execute(
+                return self._wanted_again(found, task)
+            self.execute(
                 "INSERT INTO tasks (prompt_json, prompt_key, content_key, meta_json, kind, wanted, "
-                "screening, gold_json, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*task, self._clock()),
-            ).lastrowid
+                "screening, gold_json, created_at) VALUES (:prompt_json, :prompt_key, "
+                ":content_key, :meta_json, :kind, :wanted, :screening, :gold_json, :now)",
+                **task,
+                now=self._clock(),
+            )
+            task_id = self._task_id(task["content_key"])
             assert task_id is not None
-            self._connection.executemany(
+            self._database.execute_many(
                 "INSERT INTO completions (task_id, position, text, model, sampling_json) "
-                "VALUES (?, ?, ?, ?, ?)",
-                [(task_id, position, *row) for position, row in enumerate(rows)],
+                "VALUES (:task, :position, :text, :model, :sampling_json)",
+                [{"task": task_id, "position": i, **row} for i, row in enumerate(rows)],
             )
             return task_id
 
-    def _wanted_again(self, task_id: int, task: tuple[Any, ...]) -> int:
+    def _task_id(self, content_key: str) -> int | None:
+        return self.execute(
+            "SELECT id FROM tasks WHERE content_key = :content_key", content_key=content_key
+        ).scalar()
+
+    def _wanted_again(self, task_id: int, task: Mapping[str, Any]) -> int:
         """The same task, which is stored once: more labelers may be wanted, or other gold."""
-        wanted, screening, gold = task[-3:]
-        (was_screening,) = self._connection.execute(
-            "SELECT screening FROM tasks WHERE id = ?", (task_id,)
-        ).fetchone()
-        if bool(was_screening) != screening:
+        was_screening = self.execute(
+            "SELECT screening FROM tasks WHERE id = :task", task=task_id
+        ).scalar_one()
+        if was_screening != task["screening"]:
             raise LabelError(
                 f"task {task_id} is the same, and it is {'' if was_screening else 'not '}part of "
                 "the screening test; it cannot be both"
             )
-        self._connection.execute(
-            "UPDATE tasks SET wanted = max(wanted, ?), gold_json = ? WHERE id = ?",
-            (wanted, gold, task_id),
+        self.execute(
+            "UPDATE tasks SET wanted = CASE WHEN wanted < :wanted THEN :wanted ELSE wanted END, "
+            "gold_json = :gold_json WHERE id = :task",
+            wanted=task["wanted"],
+            gold_json=task["gold_json"],
+            task=task_id,
         )
         return task_id
 
-    def _insert_annotation(self, client_uuid: str, content: tuple[Any, ...]) -> int:
-        task_id, labeler_id = content[:2]
-        (last,) = self._connection.execute(
-            "SELECT coalesce(max(revision), 0) FROM annotations "
-            "WHERE task_id = ? AND labeler_id = ?",
-            (task_id, labeler_id),
-        ).fetchone()
-        annotation_id = self._connection.execute(
-            "INSERT INTO annotations (client_uuid, revision, created_at, program, task_id, "
-            "labeler_id, ranks_json, ratings_json, flags_json, notes, seconds, order_json, "
-            "use_case) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (client_uuid, last + 1, self._clock(), __version__, *content),
-        ).lastrowid
-        assert annotation_id is not None
-        return annotation_id
+    def _insert_annotation(self, client_uuid: str, content: Mapping[str, Any]) -> None:
+        self.execute(
+            "INSERT INTO annotations (client_uuid, created_at, program, task_id, labeler_id, "
+            "ranks_json, ratings_json, flags_json, notes, seconds, order_json, use_case, revision) "
+            "VALUES (:client_uuid, :now, :program, :task_id, :labeler_id, :ranks_json, "
+            ":ratings_json, :flags_json, :notes, :seconds, :order_json, :use_case, "
+            "1 + (SELECT coalesce(max(revision), 0) FROM annotations "
+            "WHERE task_id = :task_id AND labeler_id = :labeler_id))",
+            client_uuid=client_uuid,
+            now=self._clock(),
+            program=__version__,
+            **content,
+        )
 
-    def _submission(self, client_uuid: str) -> tuple[Any, ...] | None:
-        """(annotation id, *content) of what was submitted under this id before."""
-        row = self._connection.execute(
-            "SELECT id, task_id, labeler_id, ranks_json, ratings_json, flags_json, notes, seconds, "
-            "order_json, use_case FROM annotations WHERE client_uuid = ?",
-            (client_uuid,),
-        ).fetchone()
-        return None if row is None else tuple(row)
+    def _submission(self, client_uuid: str) -> Mapping[str, Any] | None:
+        """What was submitted under this id before."""
+        found = self.execute(
+            "SELECT * FROM annotations WHERE client_uuid = :client_uuid", client_uuid=client_uuid
+        )
+        row = found.mappings().first()
+        return None if row is None else dict(row)
 
     def _labeler_id(self, name: str) -> int:
-        row = self._connection.execute("SELECT id FROM labelers WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            raise LabelError(f"no labeler '{name}' in '{self.path}'; add_labeler makes one")
-        return int(row["id"])
+        labeler = self.execute("SELECT id FROM labelers WHERE name = :name", name=name).scalar()
+        if labeler is None:
+            raise LabelError(f"no labeler '{name}' in '{self.where}'; add_labeler makes one")
+        return int(labeler)
 
     def _num_completions(self, task_id: int) -> int:
-        (count,) = self._connection.execute(
-            "SELECT count(*) FROM completions WHERE task_id = ?", (task_id,)
-        ).fetchone()
+        count = self.execute(
+            "SELECT count(*) FROM completions WHERE task_id = :task", task=task_id
+        ).scalar_one()
         if count == 0:
-            raise LabelError(f"no task {task_id} in '{self.path}'")
+            raise LabelError(f"no task {task_id} in '{self.where}'")
         return int(count)

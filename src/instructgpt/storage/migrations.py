@@ -1,53 +1,16 @@
-"""The schema of the label store, as a list of steps; `PRAGMA user_version` counts those done.
+"""The schema of the label store, as a list of steps.
 
 A step that has been released is never edited: a change of the schema is a new step at the end.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Sequence
-
-from instructgpt.errors import DataError
-
-Migration = Callable[[sqlite3.Connection], None]
+from instructgpt.storage.database import Database, Migration
 
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] | None = None) -> int:
-    """Bring an open database up to date, one transaction per step; the number of steps done.
-
-    `connection` must be in autocommit mode (`isolation_level=None`); `migrations` defaults to the
-    label store's. A kill between or inside steps leaves a database that the next call completes.
-    Errors: DataError when the database was written by a newer version of this program.
-    """
-    steps = MIGRATIONS if migrations is None else migrations
-    done = 0
-    while True:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            # read inside the transaction: another process may be migrating the same file
-            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            if version < len(steps):
-                steps[version](connection)
-                connection.execute(f"PRAGMA user_version = {version + 1}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        if version > len(steps):
-            raise DataError(
-                f"the label store has schema version {version} and this program knows {len(steps)};"
-                " upgrade instructgpt to open it"
-            )
-        if version == len(steps):
-            return done
-        done += 1
-
-
-def m001_rankings(connection: sqlite3.Connection) -> None:
+def m001_rankings(database: Database) -> None:
     """Labelers, tasks of K completions, and annotations that are only ever added."""
-    for statement in (
+    database.define(
         """CREATE TABLE labelers (
             id INTEGER PRIMARY KEY,
             name TEXT NOT NULL UNIQUE,
@@ -87,20 +50,18 @@ def m001_rankings(connection: sqlite3.Connection) -> None:
             created_at TEXT NOT NULL,
             UNIQUE (task_id, labeler_id, revision)
         )""",
-        *_append_only("annotations"),
-        *_append_only("completions"),
-    ):
-        connection.execute(statement)
+    )
+    _append_only(database, "annotations", "completions")
 
 
-def m002_desk(connection: sqlite3.Connection) -> None:
+def m002_desk(database: Database) -> None:
     """What people need to label on a page: sign-in, assignments, drafts, demonstrations, events.
 
     A task of kind "demonstrate" has no completions. `wanted` is how many labelers should see it;
     `screening` tasks are seen by everyone first, and `gold_json` holds the answers expected there.
     `program` is the version of the program that recorded a row.
     """
-    for statement in (
+    database.define(
         "ALTER TABLE annotations ADD COLUMN use_case TEXT",
         "ALTER TABLE annotations ADD COLUMN program TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE tasks ADD COLUMN kind TEXT NOT NULL DEFAULT 'rank'",
@@ -157,38 +118,29 @@ def m002_desk(connection: sqlite3.Connection) -> None:
             program TEXT NOT NULL,
             created_at TEXT NOT NULL
         )""",
-        *_append_only("demonstrations"),
-        *_append_only("events"),
-    ):
-        connection.execute(statement)
+    )
+    _append_only(database, "demonstrations", "events")
 
 
-def m003_forgetting(connection: sqlite3.Connection) -> None:
+def m003_forgetting(database: Database) -> None:
     """Rows of a task may be deleted once the task is listed as forgotten, and not before."""
-    connection.execute(
+    database.define(
         "CREATE TABLE forgotten (task_id INTEGER PRIMARY KEY REFERENCES tasks (id), "
         "created_at TEXT NOT NULL)"
     )
     for table in ("annotations", "completions", "demonstrations", "events"):
-        connection.execute(f"DROP TRIGGER {table}_refuse_DELETE")
-        connection.execute(
-            refusal(
-                table,
-                "DELETE",
-                "WHEN NOT EXISTS (SELECT 1 FROM forgotten WHERE task_id = OLD.task_id)",
-            )
+        database.refuse(
+            table,
+            "DELETE",
+            unless="EXISTS (SELECT 1 FROM forgotten WHERE task_id = OLD.task_id)",
         )
 
 
 MIGRATIONS: tuple[Migration, ...] = (m001_rankings, m002_desk, m003_forgetting)
 
 
-def _append_only(table: str) -> list[str]:
-    """Triggers that make history a property of the file rather than of the program."""
-    return [refusal(table, verb) for verb in ("UPDATE", "DELETE")]
-
-
-def refusal(table: str, verb: str, when: str = "") -> str:
-    """A trigger that refuses `verb` (UPDATE or DELETE) on `table`, always or `when`."""
-    return f"""CREATE TRIGGER {table}_refuse_{verb} BEFORE {verb} ON {table} {when}
-        BEGIN SELECT RAISE(ABORT, '{table} are only ever added'); END"""
+def _append_only(database: Database, *tables: str) -> None:
+    """History is a property of the database rather than of the program."""
+    for table in tables:
+        for verb in ("UPDATE", "DELETE"):
+            database.refuse(table, verb)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ def call(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
+def store(address: str, tmp_path: Path) -> str:
     """Ten prompts to rank, one to answer, and ann and bob, who have been invited."""
     rows = [
         {"prompt": f"What is whale {i}?", "completions": ANSWERS, "meta": {"models": [*"mmn"]}}
@@ -38,18 +40,17 @@ def store(tmp_path: Path) -> Path:
     rows.append({"prompt": chat, "id": "x", "completions": ["hi", "hello"]})
     write(tmp_path / "answers.jsonl", rows)
     write(tmp_path / "prompts.jsonl", [{"prompt": "Write a poem"}])
-    path = tmp_path / "labels.sqlite"
-    answers = ("label", "import", tmp_path / "answers.jsonl", "--store", path)
+    answers = ("label", "import", tmp_path / "answers.jsonl", "--store", address)
     assert "10 rows" in call(*answers, "--overlap", 1).stdout
-    prompts = ("label", "import", tmp_path / "prompts.jsonl", "--store", path)
+    prompts = ("label", "import", tmp_path / "prompts.jsonl", "--store", address)
     assert "has 11 tasks" in call(*prompts, "--kind", "demonstrate").stdout
     for name in ("ann", "bob"):
-        said = call("label", "invite", name, "--store", path, "--url", "https://labels.example/")
+        said = call("label", "invite", name, "--store", address, "--url", "https://labels.example/")
         assert re.fullmatch(r"https://labels\.example/join#[\w-]{43}\n", said.stdout)
-    return path
+    return address
 
 
-def test_what_people_said_trains_a_reward_model(store: Path, tmp_path: Path) -> None:
+def test_what_people_said_trains_a_reward_model(store: str, tmp_path: Path) -> None:
     with LabelStore(store) as opened:
         for name in ("ann", "bob"):
             work(opened, name)
@@ -81,6 +82,7 @@ def test_what_people_said_trains_a_reward_model(store: Path, tmp_path: Path) -> 
     [
         (["serve", "--store", "nowhere.sqlite"], "no label store at 'nowhere.sqlite'"),
         (["export", "--store", "nowhere.sqlite", "--out", "out"], "no label store at"),
+        (["backup", "--store", "else.sqlite", "--out", "out"], "no label store at"),
         (["import", "bad.jsonl", "--store", "s.sqlite"], "bad.jsonl:2: "),
         (["import", "bad.jsonl", "--store", "s.sqlite", "--kind", "screening"], "bad.jsonl:1: "),
         (["invite", " ", "--store", "s.sqlite"], "is no name for a labeler"),
@@ -91,6 +93,8 @@ def test_a_mistake_is_one_line_and_leaves_no_half_import(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     LabelStore("s.sqlite").close()
+    with closing(sqlite3.connect("else.sqlite")) as other:
+        other.execute("CREATE TABLE cats (name)")
     write(Path("bad.jsonl"), [{"prompt": "a", "completions": ["x", "y"]}, {"prompt": "b"}])
     said = call("label", *arguments)
     assert said.exit_code == 2

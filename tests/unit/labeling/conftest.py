@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -52,6 +53,16 @@ class Page:
         self.clients.append(Client(self.url, self.tokens[name]))
         return self.clients[-1]
 
+    def order(self, task: str) -> list[int]:
+        """In which the completions of the task at this path of the page are shown."""
+        with self.store.transaction():
+            found = self.store.execute(
+                "SELECT order_json FROM assignments WHERE id = :number",
+                number=int(task.rpartition("/")[2]),
+            )
+            order: list[int] = json.loads(found.scalar_one())
+        return order
+
     def rankings(self) -> list[dict[str, Any]]:
         return list(self.store.rankings())
 
@@ -79,8 +90,8 @@ class Client:
 
 
 @contextmanager
-def running(path: Path, port: int = 0, ratings: bool = False) -> Iterator[Page]:
-    with LabelStore(path) as store, bind("127.0.0.1", port) as listening:
+def running(address: str, port: int = 0, ratings: bool = False) -> Iterator[Page]:
+    with LabelStore(address) as store, bind("127.0.0.1", port) as listening:
         app = create_app(store, ratings=ratings)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
@@ -114,23 +125,24 @@ def fill(page: Page, wanted: int = 2) -> None:
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
+def page(address: str) -> Iterator[Page]:
     """The ranking page alone."""
-    with running(tmp_path / "labels.sqlite") as found:
+    with running(address) as found:
         fill(found)
         yield found
 
 
 @pytest.fixture
-def revived(tmp_path: Path) -> Iterator[tuple[Page, Callable[[], None], Callable[[], None]]]:
+def revived(
+    address: str, tmp_path: Path
+) -> Iterator[tuple[Page, Callable[[], None], Callable[[], None]]]:
     """A page served by a process of its own, what kills that process, and what starts it again."""
-    path = tmp_path / "labels.sqlite"
-    with LabelStore(path) as store, bind("127.0.0.1", 0) as listening:
+    with LabelStore(address) as store, bind("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
         listening.close()
         found = Page(store, f"http://127.0.0.1:{port}")
         fill(found)
-        command = ["label", "serve", "--store", str(path), "--port", str(port), "--no-ratings"]
+        command = ["label", "serve", "--store", address, "--port", str(port), "--no-ratings"]
         log = tmp_path / "log.txt"
         processes: list[subprocess.Popen[bytes]] = []
 
@@ -160,17 +172,17 @@ def revived(tmp_path: Path) -> Iterator[tuple[Page, Callable[[], None], Callable
 
 
 @pytest.fixture
-def full_page(tmp_path: Path) -> Iterator[Page]:
+def full_page(address: str) -> Iterator[Page]:
     """With labels of the instruction, ratings and flags."""
-    with running(tmp_path / "labels.sqlite", ratings=True) as found:
+    with running(address, ratings=True) as found:
         fill(found)
         yield found
 
 
 @pytest.fixture
-def busy_page(tmp_path: Path) -> Iterator[Page]:
+def busy_page(address: str) -> Iterator[Page]:
     """With a test, long texts, people who disagree, and both kinds of task on the lead's desk."""
-    with running(tmp_path / "labels.sqlite", ratings=True) as found:
+    with running(address, ratings=True) as found:
         fill(found)
         crowd(found)
         yield found

@@ -52,6 +52,12 @@ def shown_ranks(row) -> list[int]:
     return [row["ranks"][i] for i in row["meta"]["order"]]
 
 
+@pytest.fixture
+def address(tmp_path) -> str:
+    """A file alone: what a browser does is the same whatever the store."""
+    return str(tmp_path / "labels.sqlite")
+
+
 def test_a_ranking_by_keyboard_alone_with_tie_undo_and_reload(page, visit):
     tab = visit(page, "ann")
     tab.wait_for_function("() => document.activeElement.dataset.post")  # the button has the focus

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -42,23 +43,28 @@ def call(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[LabelDesk]:
+def desk(address: str) -> Iterator[LabelDesk]:
+    with LabelStore(address) as store:
+        fill(store)
+        yield LabelDesk(store)
+
+
+def fill(store: LabelStore) -> None:
     """Task 1 is u1's, with everything that can be said of a task; task 2 is u2's."""
-    with LabelStore(tmp_path / "labels.sqlite") as store:
-        desk, access = LabelDesk(store), LabelAccess(store)
-        ann = access.who(access.sign_in(access.invite("ann")) or "")
-        assert ann is not None
-        prompt, answer, note, draft = SECRETS
-        for user, text in (("u1", prompt), ("u2", "kept")):
-            prompt_of = Prompt.from_text(text, user=user).to_dict()
-            task = store.add_task(prompt_of, [f"{answer} {user}", "other"])
-            number = desk.assign(task, ann.id, "lea")
-            LabelAnswers(desk).submit_ranking(ann, number, Annotation([1, 2], notes=note), user * 9)
-            desk.save_draft(ann, number, {"text": draft}, 0)
-            LabelReview(store).decide("resolved", "lea", ann.id, task)
-        yield desk
+    desk, access = LabelDesk(store), LabelAccess(store)
+    ann = access.who(access.sign_in(access.invite("ann")) or "")
+    assert ann is not None
+    prompt, answer, note, draft = SECRETS
+    for user, text in (("u1", prompt), ("u2", "kept")):
+        prompt_of = Prompt.from_text(text, user=user).to_dict()
+        task = store.add_task(prompt_of, [f"{answer} {user}", "other"])
+        number = desk.assign(task, ann.id, "lea")
+        LabelAnswers(desk).submit_ranking(ann, number, Annotation([1, 2], notes=note), user * 9)
+        desk.save_draft(ann, number, {"text": draft}, 0)
+        LabelReview(store).decide("resolved", "lea", ann.id, task)
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 def test_nothing_of_a_forgotten_user_is_left_in_the_file(desk, tmp_path) -> None:
     store = desk.store
     files = [*tmp_path.glob("labels.sqlite*")]
@@ -75,7 +81,32 @@ def test_nothing_of_a_forgotten_user_is_left_in_the_file(desk, tmp_path) -> None
     assert forget_user(store, "nobody", "lea") == 0
 
 
-def test_that_something_was_forgotten_is_itself_remembered(desk) -> None:
+def test_nothing_of_a_forgotten_user_is_left_in_the_server_s_tables(postgres) -> None:
+    address = postgres.fresh_database("forgetting")
+    with closing(postgres.master("forgetting")) as master:
+        folder = Path(*master.execute(
+            "SELECT current_setting('data_directory'), 'base', oid::text FROM pg_database "
+            "WHERE datname = current_database()"
+        ).fetchone())  # fmt: skip
+
+        def content() -> bytes:
+            master.execute("CHECKPOINT")
+            return b"".join(file.read_bytes() for file in folder.iterdir())
+
+        with LabelStore(address) as store:
+            fill(store)
+            everything = content()
+            assert all(secret.encode() in everything for secret in SECRETS)
+            assert forget_user(store, "u1", "lea") == 1
+            left = content()
+            assert SECRETS[0].encode() not in left
+            assert SECRETS[1].encode() + b" u1" not in left
+            assert SECRETS[1].encode() + b" u2" in left
+            (row,) = store.rankings()
+            assert row["user"] == "u2"
+
+
+def test_that_something_was_forgotten_is_itself_remembered(desk, outside) -> None:
     forget_user(desk.store, "u1", "lea")
     history = LabelReview(desk.store).history()
     assert [(e["kind"], e["detail"]) for e in history if e["task_id"] is None][-1] == (
@@ -90,10 +121,9 @@ def test_that_something_was_forgotten_is_itself_remembered(desk) -> None:
     ]
     again = desk.store.add_task(Prompt.from_text(SECRETS[0]).to_dict(), ["x", "y"])
     assert again == 3  # the number of what is gone belongs to nobody else
-    with closing(sqlite3.connect(desk.store.path)) as outside:
-        for table in ("annotations", "completions", "events"):
-            with pytest.raises(sqlite3.IntegrityError, match="only ever added"):
-                outside.execute(f"DELETE FROM {table}")
+    for table in ("annotations", "completions", "events"):
+        with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError), match="only ever"):
+            outside(f"DELETE FROM {table}")
 
 
 def test_rows_go_and_all_other_lines_keep_their_bytes(tmp_path) -> None:
@@ -136,6 +166,7 @@ def test_runs_that_learned_from_it_are_named_and_no_others(tmp_path) -> None:
     assert [p.name for p in runs_made_from(runs, {inside: "c" * 64})] == ["dpo"]
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 def test_the_command_takes_folders_and_leaves_what_is_no_label_store(desk, tmp_path) -> None:
     (tmp_path / "votes.jsonl").write_bytes(b"".join(LINES))
     with closing(sqlite3.connect(tmp_path / "other.sqlite")) as other:
@@ -152,3 +183,18 @@ def test_the_command_takes_folders_and_leaves_what_is_no_label_store(desk, tmp_p
     assert (
         "rows can be taken out of .jsonl" in call("data", "forget", "u1", tmp_path / "a.csv").stderr
     )
+
+
+def test_the_command_takes_a_database_s_address(postgres, tmp_path) -> None:
+    address = postgres.fresh()
+    (tmp_path / "votes.jsonl").write_bytes(b"".join(LINES))
+    mistaken = call("data", "forget", "u1", tmp_path / "votes.jsonl", address)
+    assert mistaken.exit_code == 2
+    assert "no label store at 'postgresql://labels:***@" in mistaken.stderr
+    assert (tmp_path / "votes.jsonl").read_bytes() == b"".join(LINES)  # nothing was begun
+    with LabelStore(address) as store:
+        fill(store)
+        said = call("data", "forget", "u1", tmp_path / "votes.jsonl", address)
+        assert said.exit_code == 0, said.output
+        assert f"1 tasks  {store.where}\n" in said.stdout
+        assert [row["user"] for row in store.rankings()] == ["u2"]

@@ -6,19 +6,19 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
+import psycopg
 import pytest
 
 from instructgpt.data.records import Prompt
 from instructgpt.errors import LabelError
+from instructgpt.storage.address import open_database
 from instructgpt.storage.annotation import Annotation
 from instructgpt.storage.label_access import LabelAccess, Person
 from instructgpt.storage.label_answers import LabelAnswers
 from instructgpt.storage.label_desk import LabelDesk
 from instructgpt.storage.label_store import LabelStore
-from instructgpt.storage.migrations import MIGRATIONS, migrate
-from instructgpt.storage.sqlite import connect
+from instructgpt.storage.migrations import MIGRATIONS
 
 UUID = "u" * 16
 
@@ -39,8 +39,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, clock: Clock) -> Iterator[LabelDesk]:
-    with LabelStore(tmp_path / "labels.sqlite", clock=clock) as store:
+def desk(address: str, clock: Clock) -> Iterator[LabelDesk]:
+    with LabelStore(address, clock=clock) as store:
         for number in range(3):
             prompt = Prompt.from_text(f"prompt {number}").to_dict()
             store.add_task(prompt, [f"{c}" for c in "abcdef"])
@@ -146,20 +146,23 @@ def test_nobody_takes_a_simulated_labeler_s_name(desk) -> None:
             LabelAccess(desk.store).invite(name)
 
 
-def test_a_store_from_before_the_page_gets_its_tables_and_keeps_its_rows(tmp_path: Path) -> None:
-    path = tmp_path / "old.sqlite"
-    with closing(connect(path)) as old:
-        assert migrate(old, MIGRATIONS[:1]) == 1
-        old.execute("INSERT INTO labelers VALUES (1, 'ann', 'person', '{}', 't0')")
-        prompt = '{"prompt":[{"content":"hi","role":"user"}]}'
-        old.execute("INSERT INTO tasks VALUES (1, ?, 'key', 'content', '{}', 't0')", (prompt,))
-        for position, text in enumerate("ab"):
-            old.execute("INSERT INTO completions VALUES (1, ?, ?, NULL, '{}')", (position, text))
-        old.execute(
-            "INSERT INTO annotations VALUES "
-            "(1, 1, 1, 'u', 1, '[1,2]', NULL, '{}', '', NULL, NULL, 't1')"
-        )
-    with LabelStore(path) as store:
+def test_a_store_from_before_the_page_gets_its_tables_and_keeps_its_rows(
+    address: str, outside
+) -> None:
+    with closing(open_database(address)) as old:
+        assert old.migrate(MIGRATIONS[:1]) == 1
+    prompt = '{"prompt":[{"content":"hi","role":"user"}]}'
+    for statement in (
+        "INSERT INTO labelers VALUES (1, 'ann', 'person', '{}', 't0')",
+        f"INSERT INTO tasks VALUES (1, '{prompt}', 'key', 'content', '{{}}', 't0')",
+        "INSERT INTO completions VALUES (1, 0, 'a', NULL, '{}'), (1, 1, 'b', NULL, '{}')",
+        "INSERT INTO annotations VALUES "
+        "(1, 1, 1, 'u', 1, '[1,2]', NULL, '{}', '', NULL, NULL, 't1')",
+    ):
+        outside(statement)
+    if "://" in address:  # numbers that we have given ourselves
+        outside("ALTER TABLE labelers ALTER id RESTART WITH 2")
+    with LabelStore(address) as store:
         (row,) = store.rankings()
         assert (row["ranks"], row["labeler"], row["meta"]["use_case"]) == ([1, 2], "ann", None)
         desk = LabelDesk(store)
@@ -167,15 +170,14 @@ def test_a_store_from_before_the_page_gets_its_tables_and_keeps_its_rows(tmp_pat
 
 
 @pytest.mark.parametrize("table", ["demonstrations", "events"])
-def test_what_was_said_cannot_be_changed_even_from_outside(desk, table: str) -> None:
+def test_what_was_said_cannot_be_changed_even_from_outside(desk, outside, table: str) -> None:
     ann = hire(desk, "ann")
     task = desk.store.add_demonstration_task(Prompt.from_text("write").to_dict())
     number = desk.assign(task, ann.id, "lead")
     LabelAnswers(desk).submit_demonstration(ann, number, "text", client_uuid=UUID)
-    with closing(sqlite3.connect(desk.store.path)) as outside:
-        for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET created_at = 'then'"):
-            with pytest.raises(sqlite3.IntegrityError, match="only ever added"):
-                outside.execute(statement)
+    for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET created_at = 'then'"):
+        with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError), match="only ever"):
+            outside(statement)
 
 
 def answer(desk: LabelDesk, person: Person, task: int) -> None:

@@ -10,11 +10,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import count, product
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from instructgpt.data.records import Message, Prompt, Ranking
@@ -24,6 +24,7 @@ from instructgpt.storage.label_store import LabelStore
 
 SOURCE = Path(__file__).parents[3] / "src"
 PROMPT = Prompt((Message("user", "谁养猫？"),), id="p1", user="u1", meta={"task": "qa"}).to_dict()
+REFUSALS = (sqlite3.IntegrityError, psycopg.IntegrityError)
 COMPLETIONS = [
     {"text": "小明。", "model": "ab12", "sampling": {"temperature": 1.0, "seed": 5}},
     {"text": "", "model": "ab12", "sampling": {"temperature": 1.0, "seed": 6}},
@@ -32,18 +33,12 @@ COMPLETIONS = [
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[LabelStore]:
+def store(address: str) -> Iterator[LabelStore]:
     ticks = count()
-    with LabelStore(tmp_path / "labels.sqlite", clock=lambda: f"t{next(ticks)}") as opened:
+    with LabelStore(address, clock=lambda: f"t{next(ticks)}") as opened:
         opened.add_labeler("ann")
         opened.add_labeler("bob", kind="simulated", meta={"noise": 0.2})
         yield opened
-
-
-def columns(store: LabelStore, sql: str) -> list[tuple[Any, ...]]:
-    """What the file says, read without our code."""
-    with closing(sqlite3.connect(store.path)) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def test_a_label_comes_back_as_a_ranking_record(store: LabelStore) -> None:
@@ -83,7 +78,7 @@ def test_a_label_comes_back_as_a_ranking_record(store: LabelStore) -> None:
     }
 
 
-def test_the_same_task_and_labeler_are_stored_once(store: LabelStore) -> None:
+def test_the_same_task_and_labeler_are_stored_once(store: LabelStore, outside) -> None:
     task = store.add_task(PROMPT, COMPLETIONS)
     same_messages = {"prompt": PROMPT["prompt"], "id": "another name"}
     assert store.add_task(same_messages, COMPLETIONS) == task
@@ -95,11 +90,11 @@ def test_the_same_task_and_labeler_are_stored_once(store: LabelStore) -> None:
     assert len(others | {task}) == 4
     assert store.add_labeler("ann", kind="model") == store.add_labeler("ann")
     assert store.counts() == {"labelers": 2, "tasks": 4, "annotations": 0, "rankings": 0}
-    keys = {key for (key,) in columns(store, "SELECT prompt_key FROM tasks")}
+    keys = {key for (key,) in outside("SELECT prompt_key FROM tasks")}
     assert keys == {Prompt.from_dict(PROMPT).key}
 
 
-def test_the_last_revision_counts_and_history_stays(store: LabelStore) -> None:
+def test_the_last_revision_counts_and_history_stays(store: LabelStore, outside) -> None:
     task = store.add_task(PROMPT, COMPLETIONS)
     store.submit(task, "ann", [1, 2, 3], client_uuid="u-1")
     store.submit(task, "bob", [2, 1, 2], client_uuid="u-2")
@@ -107,18 +102,20 @@ def test_the_last_revision_counts_and_history_stays(store: LabelStore) -> None:
     found = [(r["labeler"], r["ranks"], r["meta"]["revision"]) for r in store.rankings()]
     assert found == [("ann", [3, 2, 1], 2), ("bob", [2, 1, 2], 1)]
     assert store.counts() == {"labelers": 2, "tasks": 1, "annotations": 3, "rankings": 2}
-    history = columns(store, "SELECT ranks_json FROM annotations ORDER BY id")
+    history = outside("SELECT ranks_json FROM annotations ORDER BY id")
     assert history == [("[1,2,3]",), ("[2,1,2]",), ("[3,2,1]",)]
 
 
 @pytest.mark.parametrize(
     "statement", ["UPDATE annotations SET notes = ''", "DELETE FROM annotations"]
 )
-def test_history_cannot_be_changed_even_from_outside(store: LabelStore, statement: str) -> None:
+def test_history_cannot_be_changed_even_from_outside(
+    store: LabelStore, outside, statement: str
+) -> None:
     task = store.add_task(PROMPT, COMPLETIONS)
     store.submit(task, "ann", [1, 2, 3], client_uuid="u-1")
-    with pytest.raises(sqlite3.IntegrityError, match="only ever added"):
-        columns(store, statement)
+    with pytest.raises(REFUSALS, match="only ever added"):
+        outside(statement)
 
 
 def test_a_submission_sent_twice_is_stored_once(store: LabelStore) -> None:
@@ -268,9 +265,8 @@ store.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-def test_kill_9_between_or_inside_submissions_loses_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "labels.sqlite"
-    command = [sys.executable, "-c", LABELER, str(path)]
+def test_kill_9_between_or_inside_submissions_loses_nothing(address: str, outside) -> None:
+    command = [sys.executable, "-c", LABELER, address]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     for acknowledged in (1, 7, 60):
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
@@ -278,24 +274,28 @@ def test_kill_9_between_or_inside_submissions_loses_nothing(tmp_path: Path) -> N
             for _ in range(acknowledged):
                 process.stdout.readline()
             process.send_signal(signal.SIGKILL)
-        with LabelStore(path) as store:
+        with LabelStore(address) as store:
             assert store.counts()["annotations"] >= acknowledged
-            assert columns(store, "PRAGMA integrity_check") == [("ok",)]
+            if "://" not in address:
+                assert outside("PRAGMA integrity_check") == [("ok",)]
     subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
-    with LabelStore(path) as store:
+    with LabelStore(address) as store:
         assert store.counts() == {"labelers": 1, "tasks": 200, "annotations": 200, "rankings": 200}
         assert [row["ranks"] for row in store.rankings()] == [[1, 1], [1, 2]] * 100
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 def test_a_full_disk_is_one_line_and_keeps_what_was_stored(store: LabelStore) -> None:
     task = store.add_task(PROMPT, COMPLETIONS)
     store.submit(task, "ann", [1, 2, 3], client_uuid="u-1")
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with store.transaction():
+        pages = store.execute("PRAGMA page_count").scalar_one()
+        store.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(RunDirError, match=r"labels\.sqlite': database or disk is full; check free"):
         store.submit(task, "ann", [3, 2, 1], client_uuid="u-2", notes="x" * 100_000)
     assert [row["ranks"] for row in store.rankings()] == [[1, 2, 3]]
-    store._connection.execute(f"PRAGMA max_page_count = {pages + 100}")
+    with store.transaction():
+        store.execute(f"PRAGMA max_page_count = {pages + 100}")
     store.submit(task, "ann", [3, 2, 1], client_uuid="u-2", notes="x" * 100_000)
     assert [row["ranks"] for row in store.rankings()] == [[3, 2, 1]]
 

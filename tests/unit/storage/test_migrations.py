@@ -7,74 +7,122 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from instructgpt.errors import DataError
+from instructgpt.storage.address import open_database
+from instructgpt.storage.database import Database
+from instructgpt.storage.label_access import LabelAccess
+from instructgpt.storage.label_desk import LabelDesk
+from instructgpt.storage.label_review import LabelReview
 from instructgpt.storage.label_store import LabelStore
-from instructgpt.storage.migrations import MIGRATIONS, migrate
+from instructgpt.storage.migrations import MIGRATIONS
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    path = tmp_path / "old.sqlite"
-    with closing(sqlite3.connect(path, isolation_level=None)) as opened:
+def database(address: str) -> Iterator[Database]:
+    with closing(open_database(address)) as opened:
         yield opened
 
 
-def make_pets(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE TABLE pets (name TEXT)")
-    connection.execute("INSERT INTO pets VALUES ('Tom')")
+def make_pets(database: Database) -> None:
+    database.define("CREATE TABLE pets (name TEXT)")
+    database.execute("INSERT INTO pets VALUES ('Tom')")
 
 
-def add_kind(connection: sqlite3.Connection) -> None:
-    connection.execute("ALTER TABLE pets ADD COLUMN kind TEXT NOT NULL DEFAULT 'cat'")
-    connection.execute("INSERT INTO pets VALUES ('Rex', 'dog')")
+def add_kind(database: Database) -> None:
+    database.define("ALTER TABLE pets ADD COLUMN kind TEXT NOT NULL DEFAULT 'cat'")
+    database.execute("INSERT INTO pets VALUES ('Rex', 'dog')")
 
 
-def version_of(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+def version_in(address: str) -> str:
+    """What tells how far a database has come."""
+    return "SELECT version FROM schema_version" if "://" in address else "PRAGMA user_version"
 
 
-def test_an_older_file_gets_the_steps_it_lacks_and_keeps_its_rows(
-    connection: sqlite3.Connection,
+def test_an_older_database_gets_the_steps_it_lacks_and_keeps_its_rows(
+    database: Database, address: str, outside
 ) -> None:
-    assert migrate(connection, [make_pets]) == 1
-    connection.execute("INSERT INTO pets VALUES ('Kit')")
-    assert version_of(connection) == 1
-    assert migrate(connection, [make_pets, add_kind]) == 1
-    assert version_of(connection) == 2
-    assert migrate(connection, [make_pets, add_kind]) == 0
-    rows = connection.execute("SELECT * FROM pets").fetchall()
-    assert rows == [("Tom", "cat"), ("Kit", "cat"), ("Rex", "dog")]
+    assert database.migrate([make_pets]) == 1
+    outside("INSERT INTO pets VALUES ('Kit')")
+    assert outside(version_in(address)) == [(1,)]
+    assert database.migrate([make_pets, add_kind]) == 1
+    assert outside(version_in(address)) == [(2,)]
+    assert database.migrate([make_pets, add_kind]) == 0
+    assert outside("SELECT * FROM pets") == [("Tom", "cat"), ("Kit", "cat"), ("Rex", "dog")]
 
 
-def test_a_step_that_fails_halfway_leaves_no_trace(connection: sqlite3.Connection) -> None:
-    def broken(connection: sqlite3.Connection) -> None:
-        add_kind(connection)
+def test_a_step_that_fails_halfway_leaves_no_trace(
+    database: Database, address: str, outside
+) -> None:
+    def broken(database: Database) -> None:
+        add_kind(database)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        migrate(connection, [make_pets, broken])
-    assert version_of(connection) == 1
-    assert connection.execute("SELECT * FROM pets").fetchall() == [("Tom",)]
-    assert migrate(connection, [make_pets, add_kind]) == 1
+        database.migrate([make_pets, broken])
+    assert outside(version_in(address)) == [(1,)]
+    assert outside("SELECT * FROM pets") == [("Tom",)]
+    assert database.migrate([make_pets, add_kind]) == 1
 
 
-def test_a_file_from_the_future_is_refused_and_left_alone(
-    connection: sqlite3.Connection, tmp_path: Path
+def test_a_database_from_the_future_is_refused_and_left_alone(
+    database: Database, address: str, outside
 ) -> None:
-    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    database.migrate([lambda _: None] * (len(MIGRATIONS) + 1))
     with pytest.raises(DataError, match="upgrade instructgpt"):
-        LabelStore(tmp_path / "old.sqlite")
-    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+        LabelStore(address)
+    assert outside(version_in(address)) == [(len(MIGRATIONS) + 1,)]
+    with pytest.raises((sqlite3.OperationalError, psycopg.ProgrammingError)):
+        outside("SELECT * FROM tasks")
 
 
-def test_the_label_store_is_at_the_newest_version(tmp_path: Path) -> None:
-    path = tmp_path / "labels.sqlite"
+def test_the_label_store_is_at_the_newest_version(address: str, outside) -> None:
     for _ in range(2):
-        LabelStore(path).close()
-        with closing(sqlite3.connect(path)) as raw:
-            assert version_of(raw) == len(MIGRATIONS)
-            assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    with LabelStore(path) as store:
-        assert store._connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+        LabelStore(address).close()
+        assert outside(version_in(address)) == [(len(MIGRATIONS),)]
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_a_file_is_opened_so_that_nothing_committed_is_lost(address: str, outside) -> None:
+    with LabelStore(address) as store, store.transaction():
+        assert outside("PRAGMA journal_mode") == [("wal",)]
+        assert store.execute("PRAGMA foreign_keys").scalar_one() == 1
+        assert store.execute("PRAGMA synchronous").scalar_one() == 2  # FULL
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_a_file_of_an_earlier_release_is_as_new_ones_are_and_goes_on(address, tmp_path, outside):
+    """`label_store_v3.sql` is a dump of what the program wrote before it knew PostgreSQL."""
+    with closing(sqlite3.connect(tmp_path / "old.sqlite")) as old:
+        old.executescript((DATA / "label_store_v3.sql").read_text(encoding="utf-8"))
+        schema = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+        before = old.execute(schema).fetchall()
+    LabelStore(address).close()
+    assert outside(schema) == before
+    with LabelStore(tmp_path / "old.sqlite") as store:
+        assert store.counts() == {"labelers": 3, "tasks": 4, "annotations": 3, "rankings": 2}
+        said = {row["labeler"]: (row["ranks"], row["meta"]) for row in store.rankings(task=1)}
+        assert said["ann"][0] == [1, 3, 2]
+        assert said["ann"][1]["revision"] == 2
+        assert said["robot"][0] == [2, 1, 1]
+        (poem,) = LabelReview(store).demonstrations()
+        assert (poem["completion"], poem["meta"]["score"]) == ("Roses are red", 6)
+        ann = LabelAccess(store).who("token-of-the-old-store-02")
+        assert ann is not None
+        assert ann.name == "ann"
+        held = LabelDesk(store).next(ann)
+        assert held is not None
+        assert (held.task_id, held.draft) == (4, {"notes": "half"})
+        store.submit(4, "ann", [2, 1], client_uuid="after")
+        history = LabelReview(store).history()
+        assert len(history) == 9 + 3 + 1 + 1  # events, annotations, the demonstration, and ours
+        assert {"revision": 2, "ranks": [1, 3, 2]} in [event["detail"] for event in history]
+    with (
+        closing(sqlite3.connect(tmp_path / "old.sqlite")) as old,
+        pytest.raises(sqlite3.IntegrityError, match="only ever added"),
+    ):
+        old.execute("DELETE FROM annotations")

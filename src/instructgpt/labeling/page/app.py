@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from instructgpt.errors import ConfigError, InstructGPTError, LabelError
+from instructgpt.errors import ConfigError, InstructGPTError, LabelError, RunDirError
 from instructgpt.labeling.page.guard import (
     SESSION_COOKIE,
     Guard,
@@ -29,13 +30,14 @@ from instructgpt.storage.label_answers import LabelAnswers
 from instructgpt.storage.label_desk import Assignment, LabelDesk
 from instructgpt.storage.label_store import LabelStore
 
+logger = logging.getLogger(__name__)
 _STATIC = {
     "label.css": "text/css",
     "draft.js": "text/javascript",
     "page.js": "text/javascript",
     "task.js": "text/javascript",
 }
-_Number = Annotated[int, Field(ge=0, lt=1 << 63)]  # what SQLite can count
+_Number = Annotated[int, Field(ge=0, lt=1 << 63)]  # what a store can count
 _Uuid = Annotated[str, Field(min_length=16, max_length=64, pattern="^[0-9a-f-]+$")]
 _Notes = Annotated[str, Field(max_length=10_000)]
 _Seconds = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
@@ -224,6 +226,11 @@ def _add_error_handlers(app: FastAPI, access: LabelAccess) -> None:
     @app.exception_handler(ConfigError)  # what cannot be written as JSON
     def refused(_request: Request, error: InstructGPTError) -> Response:
         return JSONResponse({"error": str(error)}, 400)
+
+    @app.exception_handler(RunDirError)
+    def unavailable(_request: Request, error: InstructGPTError) -> Response:
+        logger.warning("%s", error)  # of the disk or the database: for who runs the page
+        return JSONResponse({"error": "the store cannot be reached; try again"}, 503)
 
     @app.exception_handler(RequestValidationError)
     def wrong_request(request: Request, error: RequestValidationError) -> Response:

@@ -20,7 +20,7 @@ from instructgpt.storage.label_access import LabelAccess, Person, record_event
 from instructgpt.storage.label_desk import LabelDesk
 from instructgpt.storage.label_review import LabelReview
 
-_Number = Annotated[int, Field(ge=0, lt=1 << 63)]  # what SQLite can count
+_Number = Annotated[int, Field(ge=0, lt=1 << 63)]  # what a store can count
 
 
 class _Labeler(BaseModel):

@@ -1,0 +1,77 @@
+"""Where a store is: an SQLite file's path, or `postgresql://user:password@host:port/name`.
+
+Of the libraries that reach a database only those are imported that an address asks for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from instructgpt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from instructgpt.storage.database import Database
+
+_SCHEMES = ("postgresql", "postgres")
+
+
+def names_postgres(text: str) -> bool:
+    """Whether a text begins as the address of a PostgreSQL database does."""
+    return text.partition(":/")[0] in _SCHEMES
+
+
+def is_url(address: str | Path) -> bool:
+    """Whether it is the address of a PostgreSQL database, rather than a file's path.
+
+    Errors: ConfigError for the address of anything else.
+    """
+    if isinstance(address, Path):
+        if names_postgres(str(address)):
+            raise ConfigError("a database's address was taken for a file's path; pass it as text")
+        return False
+    scheme, found, _ = address.partition("://")
+    if found and not names_postgres(address):
+        raise ConfigError(f"'{scheme}://...': a store is an SQLite file or a postgresql:// address")
+    return bool(found)
+
+
+def open_database(address: str | Path) -> Database:
+    """A database that opens when it is first used. Errors: ConfigError for a wrong address."""
+    if is_url(address):
+        from instructgpt.storage.postgres import PostgresDatabase
+
+        return PostgresDatabase(str(address))
+    from instructgpt.storage.sqlite import SqliteFile
+
+    return SqliteFile(Path(address))
+
+
+def table_names(address: str | Path) -> set[str]:
+    """The tables that are there; nothing is changed, and no file is made.
+
+    Errors: as of the kind of database.
+    """
+    if is_url(address):
+        from instructgpt.storage import postgres
+
+        return postgres.table_names(str(address))
+    from instructgpt.storage import sqlite
+
+    return sqlite.table_names(Path(address))
+
+
+def shown(address: str | Path) -> str:
+    """As messages show it: without a password."""
+    return open_database(address).where
+
+
+def is_label_store(address: str | Path) -> bool:
+    """Whether a database holds labels; opening another one as a store would change it."""
+    return {"labelers", "tasks", "annotations"} <= table_names(address)
+
+
+def require_label_store(address: str | Path) -> None:
+    """A mistyped name must not become a new, empty store. Errors: ConfigError."""
+    if not (is_url(address) or Path(address).exists()) or not is_label_store(address):
+        raise ConfigError(f"no label store at '{shown(address)}'; `label import` makes one")
