@@ -263,7 +263,10 @@ def postgres() -> Iterator[Postgres]:
     programs = _find_postgres()
     if programs is None:
         pytest.skip("no PostgreSQL here: apt install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's own are closed to other users
+    memory = Path("/dev/shm")  # thousands of small files, which a disk takes seconds to unlink
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
+    # pytest's own folders are closed to other users
+    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=memory if roomy else None))
     as_whom: dict[str, Any] = {"cwd": folder}
     if os.geteuid() == 0:  # which PostgreSQL refuses
         shutil.chown(folder, "postgres", "postgres")
