@@ -300,7 +300,7 @@ def _find_postgres() -> Path | None:
     """The folder of its programs; Debian keeps them off PATH."""
     found = shutil.which("initdb")
     if found is not None:
-        return Path(found).parent
+        return Path(found).resolve().parent
     versions = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     return max((path.parent for path in versions), default=None)
 
