@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -49,14 +49,14 @@ def desk(address: str) -> Iterator[LabelDesk]:
         yield LabelDesk(store)
 
 
-def fill(store: LabelStore) -> None:
-    """Task 1 is u1's, with everything that can be said of a task; task 2 is u2's."""
+def fill(store: LabelStore, users: Sequence[str] = ("u1", "u2")) -> None:
+    """A task of each user, in this order, with everything that can be said of a task."""
     desk, access = LabelDesk(store), LabelAccess(store)
     ann = access.who(access.sign_in(access.invite("ann")) or "")
     assert ann is not None
     prompt, answer, note, draft = SECRETS
-    for user, text in (("u1", prompt), ("u2", "kept")):
-        prompt_of = Prompt.from_text(text, user=user).to_dict()
+    for user in users:
+        prompt_of = Prompt.from_text(prompt if user == "u1" else "kept", user=user).to_dict()
         task = store.add_task(prompt_of, [f"{answer} {user}", "other"])
         number = desk.assign(task, ann.id, "lea")
         LabelAnswers(desk).submit_ranking(ann, number, Annotation([1, 2], notes=note), user * 9)
@@ -94,7 +94,7 @@ def test_nothing_of_a_forgotten_user_is_left_in_the_server_s_tables(postgres) ->
             return b"".join(file.read_bytes() for file in folder.iterdir())
 
         with LabelStore(address) as store:
-            fill(store)
+            fill(store, ("u2", "u1"))  # what is last in a page stays there when it is deleted
             everything = content()
             assert all(secret.encode() in everything for secret in SECRETS)
             assert forget_user(store, "u1", "lea") == 1
