@@ -11,7 +11,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from instructgpt.data.records import Message, Prompt
-from instructgpt.data.splits import split
+from instructgpt.data.splits import Keys, held_out
 from instructgpt.models.batch import TokenBatch
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.rollout.completions import Completions
@@ -164,6 +164,8 @@ def test_neither_a_prompt_nor_a_user_is_on_both_sides() -> None:
         for i in range(400)
     ]
     # 40 and 70 share the factor 10: ten groups that neither prompt nor user links to another
-    train, heldout = split(records, 0.4, seed=0)
+    sides = held_out(Keys.of(records), 0.4, seed=0)
+    train = [one for one, side in zip(records, sides, strict=True) if not side]
+    heldout = [one for one, side in zip(records, sides, strict=True) if side]
     assert {p.user for p in train} & {p.user for p in heldout} == set()
     assert {p.messages for p in train} & {p.messages for p in heldout} == set()

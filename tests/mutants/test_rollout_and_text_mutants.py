@@ -123,9 +123,9 @@ MUTANTS = {
     # --- data ---
     "split by row": {
         "story": "the same prompt, or the same person, on both sides: a leak that looks like skill",
-        "target": "instructgpt.data.splits:split",
-        "old": '_unit_interval(f"{seed}:{group}")',
-        "new": '_unit_interval(f"{seed}:{group}:{record.id}")',
+        "target": "instructgpt.data.splits:held_out",
+        "old": "for group in groups",
+        "new": "for group in range(len(keys.owners))",
         "caught_by": f"{CHECKS}::test_neither_a_prompt_nor_a_user_is_on_both_sides",
     },
 }

@@ -11,6 +11,7 @@ from instructgpt.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from instructgpt.data.hygiene.removals import Row
+    from instructgpt.data.spool import Spool
 
 # From the richest on: a ranking holds a prompt, a prompt no ranking.
 _KINDS = ("rankings", "demonstrations", "prompts", "documents")
@@ -42,17 +43,19 @@ def clean(
     from instructgpt.cli.console import say, table
     from instructgpt.config.hygiene import HygieneConfig
     from instructgpt.config.load import load_config
-    from instructgpt.data.hygiene.removals import REASONS, counts_by_file
+    from instructgpt.data.hygiene.removals import REASONS
+    from instructgpt.data.spool import Spool
     from instructgpt.pipeline.hygiene import clean_rows, write_cleaned
 
     files, flags = _divide(words)
     config = load_config(HygieneConfig, flags=flags)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: there is something already; give a new or empty folder as --out")
-    rows: list[Row] = [row for file in files for row in _read(file, kind, format)]
-    cleaned = clean_rows(rows, config, seed)
-    write_cleaned(cleaned, rows, out)
-    counts = counts_by_file(rows, cleaned.removals)
+    rows: Spool[Row] = Spool(folder=_folder_of(out))
+    for file in files:
+        _read(file, kind, format, rows)
+    cleaned, counts = clean_rows(rows, config, seed, _folder_of(out))
+    write_cleaned(cleaned, list(counts), out)
     columns = ["records", *(r for r in REASONS if any(r in row for row in counts.values())), "kept"]
     table(
         ["file", *columns],
@@ -74,17 +77,25 @@ def _assigns(word: str) -> bool:
     return "=" in word and not Path(word).exists()
 
 
-def _read(file: str, kind: str | None, format: str | None) -> list[Row]:
+def _folder_of(out: Path) -> Path:
+    """Where OUT is or will be: temporary files belong on the same disk as the result."""
+    return next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+
+
+def _read(file: str, kind: str | None, format: str | None, rows: Spool[Row]) -> None:
     """The rows of a file or folder as the kind that was asked for, or the richest it can be."""
-    from instructgpt.data import readers
-    from instructgpt.pipeline.hygiene import rows_of
+    from instructgpt.data.inspection import KINDS
+    from instructgpt.data.readers import Reading
+    from instructgpt.pipeline.hygiene import read_rows
 
     if kind is not None and kind not in _KINDS:
         raise ConfigError(f"--kind: one of {', '.join(_KINDS)}, not '{kind}'")
+    before = len(rows)
     refusals: list[DataError] = []
     for name in _KINDS if kind is None else (kind,):
         try:
-            return rows_of(getattr(readers, f"load_{name}")(file, format=format))
+            return read_rows(Reading(file, KINDS[name], format=format), rows)
         except DataError as refusal:
+            rows.truncate(before)
             refusals.append(refusal)
     raise refusals[-1]

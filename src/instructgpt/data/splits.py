@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from instructgpt.data.digests import Digests, Indices, gather, hexadecimal
 from instructgpt.data.records import Demonstration, Document, Prompt, Ranking, Record
 from instructgpt.errors import DataError
 
 R = TypeVar("R", Document, Prompt, Demonstration, Ranking)
 
 SplitBy = Literal["prompt", "user", "prompt_and_user"]
-
-
-class Split(NamedTuple, Generic[R]):
-    """Two parts of some records, each in the order it came in."""
-
-    train: list[R]
-    heldout: list[R]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +38,17 @@ class Contamination:
 
 def identity(record: Record) -> str:
     """A key that two records share when they hold the same prompt (documents: the same text)."""
+    return identity_digest(record).hex()
+
+
+def identity_digest(record: Record) -> bytes:
+    """`identity` as 32 bytes."""
     if isinstance(record, Document):
         turns = [("document", record.text)]
     else:
         turns = [(message.role, message.content) for message in prompt_of(record).messages]
     canonical = "\x1e".join(f"{role}\x1f{_canonical(text)}" for role, text in turns)
-    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+    return hashlib.sha256(canonical.encode("utf-8")).digest()
 
 
 def prompt_of(record: Prompt | Demonstration | Ranking) -> Prompt:
@@ -65,22 +68,48 @@ def user_of(record: Record, key: str = "user") -> str | None:
     return str(found) if isinstance(found, str | int) and found != "" else None
 
 
-def split(
-    records: Sequence[R],
+class Keys(NamedTuple):
+    """What is remembered of records for their split: whose prompts they are, in 32 bytes and names.
+
+    `owners` are the users, or what the user key names; `users` are given where that is another.
+    """
+
+    identities: Digests
+    owners: Sequence[str | None]
+    users: Sequence[str | None]
+
+    @classmethod
+    def of(cls, records: Iterable[Record], user_key: str = "user") -> Keys:
+        """Of records that are read once."""
+        owners: list[str | None] = []
+        users: list[str | None] = []
+        known: dict[str | None, str | None] = {}
+
+        def digests() -> Iterator[bytes]:
+            for record in records:
+                owner = user_of(record, user_key)
+                user = None if user_key == "user" else user_of(record)
+                owners.append(known.setdefault(owner, owner))
+                users.append(known.setdefault(user, user))
+                yield identity_digest(record)
+
+        return cls(gather(digests()), owners, users)
+
+
+def held_out(
+    keys: Keys,
     fraction: float,
     seed: int,
     by: SplitBy = "prompt_and_user",
-    *,
-    user_key: str = "user",
     clusters: Sequence[int] | None = None,
-) -> Split[R]:
-    """Hold out about `fraction` of the records; a group goes to one side whole (paper 3.2, A.2).
+) -> NDArray[np.bool_]:
+    """Which records to hold out, about `fraction`; a group stays whole (paper 3.2, A.2).
 
     by="prompt": records of one prompt are a group. "user": records of one user (`user_of` with
-    `user_key`) are; where that names an organisation, it is a group with all of its users. A record
-    without a user is grouped by its prompt. "prompt_and_user": records linked through either, so
-    that neither a prompt nor a user is on both sides. `clusters` numbers prompts that count as one,
-    such as near-duplicates, by record.
+    a `user_key`) are; where that names an organisation, it is a group with all of its users. A
+    record without a user is grouped by its prompt. "prompt_and_user": records linked through
+    either, so that neither a prompt nor a user is on both sides. `clusters` numbers prompts that
+    count as one, such as near-duplicates, by record.
 
     A group's side depends on the seed and on the group's identity alone: not on the order of the
     records, and with by="prompt" or "user" and without clusters not on the other records. Errors:
@@ -88,17 +117,13 @@ def split(
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, not {fraction}")
-    prompts = _prompt_names(records, clusters)
-    owners = [user_of(record, user_key) for record in records]
-    users = [None if user_key == "user" else user_of(record) for record in records]
-    sides: Split[R] = Split([], [])
-    for record, group in zip(records, _groups(prompts, owners, users, by), strict=True):
-        held_out = _unit_interval(f"{seed}:{group}") < fraction
-        (sides.heldout if held_out else sides.train).append(record)
-    if not sides.train or not sides.heldout:
-        empty = "training" if not sides.train else "held-out"
+    groups = _groups(keys, clusters, by)
+    drawn = (_unit_interval(f"{seed}:{group}") for group in groups)
+    sides = np.fromiter((number < fraction for number in drawn), np.bool_)
+    if sides.all() or not sides.any():
+        empty = "held-out" if len(sides) and not sides.any() else "training"
         raise DataError(
-            f"splitting {len(records)} records by {by} at {fraction:g} leaves the {empty} side "
+            f"splitting {len(sides)} records by {by} at {fraction:g} leaves the {empty} side "
             "empty; use more data, another fraction or another seed"
         )
     return sides
@@ -106,8 +131,8 @@ def split(
 
 def contamination(train: Iterable[R], heldout: Sequence[R]) -> Contamination:
     """The held-out records whose prompt (or text) occurs in training."""
-    seen = {identity(record) for record in train}
-    shared = tuple(i for i, record in enumerate(heldout) if identity(record) in seen)
+    seen = {identity_digest(record) for record in train}
+    shared = tuple(i for i, record in enumerate(heldout) if identity_digest(record) in seen)
     return Contamination(shared, len(heldout))
 
 
@@ -115,51 +140,56 @@ def _canonical(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _prompt_names(records: Sequence[R], clusters: Sequence[int] | None) -> list[str]:
-    """What each record's prompt is called: its identity, or the smallest one in its cluster."""
-    names = [f"prompt:{identity(record)}" for record in records]
-    if clusters is None:
-        return names
-    smallest: dict[int, str] = {}
-    for name, cluster in zip(names, clusters, strict=True):
-        smallest[cluster] = min(name, smallest.get(cluster, name))
-    return [smallest[cluster] for cluster in clusters]
+def _groups(keys: Keys, clusters: Sequence[int] | None, by: SplitBy) -> Iterator[str]:
+    """The name of every record's group: the smallest of all prompts and users linked in it.
 
-
-def _groups(
-    prompts: Sequence[str], owners: Sequence[str | None], users: Sequence[str | None], by: SplitBy
-) -> list[str]:
-    """The name of every record's group; `users` are given where the owner is somebody else."""
-    if by == "prompt":
-        return list(prompts)
-    if by not in ("user", "prompt_and_user"):
+    Names are compared as numbers: prompts in the order of their digests, then users by name.
+    """
+    if by not in ("prompt", "user", "prompt_and_user"):
         raise ValueError(f"by must be prompt, user or prompt_and_user, not {by!r}")
-    names = [
-        f"user:{owner}" if owner else prompt for owner, prompt in zip(owners, prompts, strict=True)
-    ]
+    digests, prompts = np.unique(keys.identities, return_inverse=True)
+    prompts = prompts.reshape(-1)
+    if clusters is not None:
+        prompts = _smallest_in(prompts, np.asarray(clusters, dtype=np.int64))
+    owners = {f"user:{one}" for one in set(keys.owners) if one is not None}
     # a user who names the organisation now and then belongs to it always
-    links = [(name, f"user:user:{user}") for name, user in zip(names, users, strict=True) if user]
-    if by == "prompt_and_user":
-        links += zip(prompts, names, strict=True)
-    find = _connect(links)
-    return [find(name) for name in names]
+    users = {f"user:user:{one}" for one in set(keys.users) if one is not None}
+    names = sorted(owners | users)
+    numbers = {name: number for number, name in enumerate(names, start=len(digests))}
+    smallest = array("q", range(len(digests) + len(names)))
+    own = array("q")
+    for prompt, owner, user in zip(map(int, prompts), keys.owners, keys.users, strict=True):
+        number = prompt if owner is None or by == "prompt" else numbers[f"user:{owner}"]
+        own.append(number)
+        if by != "prompt" and user is not None:
+            _connect(smallest, number, numbers[f"user:user:{user}"])
+        if by == "prompt_and_user":
+            _connect(smallest, number, prompt)
+    for number in own:
+        found = _find(smallest, number)
+        in_digests = found < len(digests)
+        yield f"prompt:{hexadecimal(digests[found])}" if in_digests else names[found - len(digests)]
 
 
-def _connect(edges: Iterable[tuple[str, str]]) -> Callable[[str], str]:
-    """Union-find over strings: a function from a string to the smallest one connected to it."""
-    parent: dict[str, str] = {}
+def _smallest_in(values: Indices, clusters: Indices) -> Indices:
+    """Every value, replaced by the smallest one of its cluster."""
+    smallest = np.full(clusters.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(smallest, clusters, values)
+    return smallest[clusters]
 
-    def find(node: str) -> str:
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
 
-    for a, b in edges:
-        low, high = sorted((find(a), find(b)))
-        parent[high] = low
-    return find
+def _connect(smallest: array[int], a: int, b: int) -> None:
+    """Union-find: two numbers and all that are connected with them are one from now on."""
+    low, high = sorted((_find(smallest, a), _find(smallest, b)))
+    smallest[high] = low
+
+
+def _find(smallest: array[int], number: int) -> int:
+    """The smallest number that is connected with `number`."""
+    while smallest[number] != number:
+        smallest[number] = smallest[smallest[number]]
+        number = smallest[number]
+    return number
 
 
 def _unit_interval(name: str) -> float:

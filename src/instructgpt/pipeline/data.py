@@ -12,27 +12,25 @@ Writes, for the kinds that were given (NAME.jsonl, and its held-out part):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from instructgpt.config.data import DataConfig
-from instructgpt.data.hygiene.removals import counts_by_file
+from instructgpt.data.digests import Digests, first_of_equals
+from instructgpt.data.hygiene.cleaned import KINDS, Cleaned
+from instructgpt.data.hygiene.removals import Row
 from instructgpt.data.jsonl import write_jsonl
-from instructgpt.data.readers import (
-    Loaded,
-    Problem,
-    load_demonstrations,
-    load_documents,
-    load_prompts,
-    load_rankings,
-)
+from instructgpt.data.readers import Problem, Reading
 from instructgpt.data.records import Demonstration, Document, Prompt, Ranking, Record
-from instructgpt.data.splits import Split, identity, prompt_of, split
+from instructgpt.data.splits import Keys, held_out, prompt_of
+from instructgpt.data.spool import Spool
 from instructgpt.errors import DataError
-from instructgpt.pipeline.hygiene import clean_rows, duplicate_clusters, rows_of, write_removals
+from instructgpt.pipeline.hygiene import clean_rows, duplicate_clusters, read_rows, write_removals
 from instructgpt.storage.run_dir import RunDir
-
-R = TypeVar("R", Document, Prompt, Demonstration, Ranking)
 
 _NAMES: dict[type, tuple[str, str]] = {
     Document: ("documents", "documents_heldout"),
@@ -41,106 +39,137 @@ _NAMES: dict[type, tuple[str, str]] = {
     Prompt: ("prompts_train", "prompts_heldout"),
 }
 
+Part = tuple[type, Sequence[int], Sequence[int]]
+"""A kind, and the indices of its records in training and held out."""
+
 
 def run(config: DataConfig, run: RunDir) -> dict[str, Any]:
-    """Read, clean, split and write; the summary counts rows and names what was left out."""
-    loaded = {
-        Document: _read(load_documents, config.documents, config),
-        Demonstration: _read(load_demonstrations, config.demonstrations, config),
-        Ranking: _read(load_rankings, config.rankings, config),
-        Prompt: _read(load_prompts, config.prompts, config),
-    }
-    rows = [row for one in loaded.values() for row in rows_of(one)]
-    cleaned = clean_rows(rows, config.hygiene, config.seed)
-    left = [row.record for row in cleaned.rows]
-    _check_something_is_left(loaded, left)
+    """Read, clean, split and write; the summary counts rows and names what was left out.
+
+    Records wait in a temporary file of the run's directory: what is in memory of each is a few
+    numbers and hashes.
+    """
+    rows: Spool[Row] = Spool(folder=run.root)
+    read = _read_all(config, rows)
+    cleaned, removals = clean_rows(rows, config.hygiene, config.seed, run.root)
+    _check_something_is_left(read.counts, cleaned)
     # One split over all kinds: a prompt whose ranking is held out is no demonstration either.
-    parts = _by_kind(_split(left, config), with_given_prompts=bool(loaded[Prompt].records))
-    counts = _write(parts, run)
-    problems = [problem for one in loaded.values() for problem in one.problems]
-    _write_problems(problems, run)
+    parts = _by_kind(cleaned, _split(cleaned, config), bool(read.counts[Prompt]))
+    counts = _write(cleaned.records, parts, run)
+    _write_problems(read.problems, run)
     write_removals(cleaned, run.path("removals.jsonl"))
     return {
         **counts,
-        "problems": len(problems),
-        "removed": len(rows) - len(left),
-        "removals": counts_by_file(rows, cleaned.removals),
-        "formats": sorted({one.format for one in loaded.values() if one.format}),
+        "problems": len(read.problems),
+        "removed": len(rows) - len(cleaned.rows),
+        "removals": removals,
+        "formats": sorted(read.formats),
     }
 
 
-def _split(records: Sequence[Any], config: DataConfig) -> Split[Any]:
+@dataclass
+class _Read:
+    """What the readers found beside the records."""
+
+    counts: dict[type, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    formats: set[str] = field(default_factory=set)
+
+
+def _read_all(config: DataConfig, rows: Spool[Row]) -> _Read:
+    """All files of all kinds, one after the other, behind `rows`."""
+    read = _Read()
+    given = (config.documents, config.demonstrations, config.rankings, config.prompts)
+    for kind, paths in zip(_NAMES, given, strict=True):
+        before = len(rows)
+        formats: dict[str, None] = {}
+        for path in paths:
+            reading = Reading(
+                path,
+                kind,
+                format=config.format,
+                on_problem=config.on_problem,
+                columns=config.columns,
+            )
+            read_rows(reading, rows)
+            read.problems += reading.problems
+            formats[reading.format] = None
+        read.counts[kind] = len(rows) - before
+        if formats:
+            read.formats.add("+".join(formats))
+    return read
+
+
+def _split(cleaned: Cleaned, config: DataConfig) -> NDArray[np.bool_]:
     """What hygiene counts as one prompt goes to one side, also where it was told to keep it."""
-    return split(
-        records,
+    return held_out(
+        Keys.of(cleaned.records, config.hygiene.user_key),
         config.valid_fraction,
         config.seed,
         config.split_by,
-        user_key=config.hygiene.user_key,
-        clusters=duplicate_clusters(records, config.hygiene),
+        clusters=duplicate_clusters(cleaned, config.hygiene),
     )
 
 
-def _check_something_is_left(loaded: Mapping[type, Loaded[Any]], left: Sequence[Record]) -> None:
-    for kind, one in loaded.items():
-        if one.records and not any(isinstance(record, kind) for record in left):
+def _check_something_is_left(read: Mapping[type, int], cleaned: Cleaned) -> None:
+    left = {KINDS[number] for number in np.unique(cleaned.kinds)}
+    for kind, count in read.items():
+        if count and kind not in left:
             raise DataError(
-                f"{_NAMES[kind][0]}: hygiene removes all {len(one.records)} records; "
+                f"{_NAMES[kind][0]}: hygiene removes all {count} records; "
                 "look at them with `instructgpt data clean`, then loosen the hygiene settings"
             )
 
 
-def _read(load: Callable[..., Loaded[R]], paths: Sequence[str], config: DataConfig) -> Loaded[R]:
-    """All files of one kind as one; a row's place in it follows the order of `paths`."""
-    all_loaded: Loaded[R] = Loaded([], "")
-    formats: dict[str, None] = {}
-    for path in paths:
-        loaded = load(
-            path, format=config.format, on_problem=config.on_problem, columns=config.columns
-        )
-        all_loaded.records += loaded.records
-        all_loaded.origins += loaded.origins
-        all_loaded.problems += loaded.problems
-        formats[loaded.format] = None
-    all_loaded.format = "+".join(formats)
-    return all_loaded
-
-
-def _by_kind(sides: Split[Any], *, with_given_prompts: bool) -> list[Split[Any]]:
-    """One split per kind that has records; prompts are the given ones or else everybody's."""
-    parts: list[Split[Any]] = []
+def _by_kind(
+    cleaned: Cleaned, is_held_out: NDArray[np.bool_], with_given_prompts: bool
+) -> list[Part]:
+    """A part per kind that has records; prompts are the given ones or else everybody's."""
+    parts: list[Part] = []
     for kind in (Document, Demonstration, Ranking):
-        part: Split[Any] = Split(*([one for one in side if type(one) is kind] for side in sides))
-        if part.train or part.heldout:
-            parts.append(_both_sides(part, _NAMES[kind][0]))
-    prompts: Split[Any] = Split(*(_unique_prompts(side, with_given_prompts) for side in sides))
-    if prompts.train or prompts.heldout:
-        parts.append(_both_sides(prompts, "prompts"))
+        of_kind = cleaned.kinds == KINDS.index(kind)
+        if of_kind.any():
+            sides = np.flatnonzero(of_kind & ~is_held_out), np.flatnonzero(of_kind & is_held_out)
+            parts.append(_both_sides(kind, sides, _NAMES[kind][0]))
+    kinds = (Prompt,) if with_given_prompts else (Prompt, Demonstration, Ranking)
+    chosen = np.isin(cleaned.kinds, [KINDS.index(kind) for kind in kinds])
+    if chosen.any():
+        prompts = [
+            _last_of_each(cleaned.identities, np.flatnonzero(chosen & side))
+            for side in (~is_held_out, is_held_out)
+        ]
+        parts.append(_both_sides(Prompt, prompts, "prompts"))
     return parts
 
 
-def _unique_prompts(records: Sequence[Any], only_given: bool) -> list[Prompt]:
-    kinds = (Prompt,) if only_given else (Prompt, Demonstration, Ranking)
-    chosen = [one for one in records if isinstance(one, kinds)]
-    return list({identity(one): prompt_of(one) for one in chosen}.values())
+def _last_of_each(identities: Digests, chosen: NDArray[np.int64]) -> list[int]:
+    """Of the chosen records the last one of each prompt, in the order of the prompts' first ones.
+
+    The last, because what a prompt holds beside its text may differ.
+    """
+    first = chosen[first_of_equals(identities[chosen])]
+    return list(dict(zip(first.tolist(), chosen.tolist(), strict=True)).values())
 
 
-def _both_sides(part: Split[Any], name: str) -> Split[Any]:
-    if not part.train or not part.heldout:
-        empty = "held-out" if part.train else "training"
+def _both_sides(kind: type, sides: Sequence[Sequence[int]], name: str) -> Part:
+    train, heldout = sides
+    if not len(train) or not len(heldout):
+        empty = "held-out" if len(train) else "training"
         raise DataError(
-            f"{name}: the split leaves the {empty} side empty ({len(part.train)} and "
-            f"{len(part.heldout)}); use more data, another valid_fraction or another seed"
+            f"{name}: the split leaves the {empty} side empty ({len(train)} and "
+            f"{len(heldout)}); use more data, another valid_fraction or another seed"
         )
-    return part
+    return kind, train, heldout
 
 
-def _write(parts: Sequence[Split[Any]], run: RunDir) -> dict[str, int]:
+def _write(records: Sequence[Record], parts: Sequence[Part], run: RunDir) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for part in parts:
-        for name, side in zip(_NAMES[type(part.train[0])], part, strict=True):
+    for kind, *sides in parts:
+        for name, side in zip(_NAMES[kind], sides, strict=True):
+            chosen = (records[index] for index in side)
+            made = map(prompt_of, chosen) if kind is Prompt else chosen
             path = run.path(f"{name}.jsonl")
-            counts[name] = write_jsonl(path, (record.to_dict() for record in side))
+            counts[name] = write_jsonl(path, (record.to_dict() for record in made))
     return counts
 
 

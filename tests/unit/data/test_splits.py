@@ -1,12 +1,26 @@
 from __future__ import annotations
 
 import random
+from typing import Any, NamedTuple
 
 import pytest
 
 from instructgpt.data.records import Demonstration, Document, Prompt, Ranking
-from instructgpt.data.splits import contamination, identity, split
+from instructgpt.data.splits import Keys, contamination, held_out, identity
 from instructgpt.errors import DataError
+
+
+class Parts(NamedTuple):
+    train: list[Any]
+    heldout: list[Any]
+
+
+def split(records, fraction, seed, by="prompt_and_user", user_key="user") -> Parts:
+    sides = held_out(Keys.of(records, user_key), fraction, seed, by)
+    parts = Parts([], [])
+    for record, side in zip(records, sides, strict=True):
+        (parts.heldout if side else parts.train).append(record)
+    return parts
 
 
 def prompts(n, users=None):

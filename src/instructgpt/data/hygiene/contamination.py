@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 from instructgpt.data.hygiene.near_duplicates import SimilarityIndex
-from instructgpt.data.hygiene.shingles import shingle
+from instructgpt.data.hygiene.shingles import Shingles
 from instructgpt.data.hygiene.wording import answers, conversation, words
 from instructgpt.data.records import Prompt, Record
 
@@ -24,33 +26,37 @@ class Overlap(NamedTuple):
 
 
 def overlaps(
-    records: Sequence[Record], evaluation: Sequence[Prompt], threshold: float, ngram: int
-) -> list[Overlap]:
+    records: Sequence[Record],
+    evaluation: Sequence[Prompt],
+    threshold: float,
+    ngram: int,
+    folder: Path | None = None,
+) -> Iterator[Overlap]:
     """The records whose prompt or text is a near-duplicate of an evaluation prompt, or quotes it.
 
     A quotation is a sequence of `ngram` words in the prompt, the text or an answer (13 in Brown et
     al. 2020, appendix C); an evaluation prompt with fewer words is found as a near-duplicate only.
+    The evaluation prompts are in memory, the records are read twice; `folder` is for temporary
+    files.
     """
     asked = [words(conversation(prompt)) for prompt in evaluation]
     quoted = {
         gram: i for i, own in reversed(list(enumerate(asked))) for gram in _ngrams(own, ngram)
     }
-    prompts = [words(conversation(record)) for record in records]
-    index = SimilarityIndex(shingle([*asked, *prompts]), threshold)
+    prompts = (words(conversation(record)) for record in records)
+    index = SimilarityIndex(Shingles(chain(asked, prompts), folder), threshold, folder)
     for one in range(len(asked)):
         index.add(one)
-    found: list[Overlap] = []
     for i, record in enumerate(records):
         alike = next(index.alike(len(asked) + i), None)
         if alike is not None:
-            found.append(Overlap(i, alike.other, alike.similarity, None))
+            yield Overlap(i, alike.other, alike.similarity, None)
             continue
-        texts = [prompts[i], *map(words, answers(record))]
+        texts = map(words, (conversation(record), *answers(record)))
         grams = (gram for own in texts for gram in _ngrams(own, ngram) if gram in quoted)
         gram = next(grams, None)
         if gram is not None:
-            found.append(Overlap(i, quoted[gram], None, " ".join(gram)))
-    return found
+            yield Overlap(i, quoted[gram], None, " ".join(gram))
 
 
 def _ngrams(own: Sequence[str], size: int) -> list[tuple[str, ...]]:

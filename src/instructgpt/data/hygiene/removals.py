@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ def place(origin: Origin) -> dict[str, Any]:
     return {"file": origin.file, "row": origin.row}
 
 
-def counts_by_file(rows: Sequence[Row], removals: Iterable[Removal]) -> dict[str, dict[str, int]]:
+def counts_by_file(rows: Iterable[Row], removals: Iterable[Removal]) -> dict[str, dict[str, int]]:
     """file -> {"records": read, reason: removed (or masked), ..., "kept": left}; zeros left out."""
     read = Counter(row.origin.file for row in rows)
     found: dict[str, Counter[str]] = {file: Counter() for file in read}

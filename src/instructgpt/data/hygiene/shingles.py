@@ -1,55 +1,58 @@
-"""Texts as sets of word n-grams (shingles), numbered from the rarest on, in flat numpy arrays."""
+"""Texts as sets of word n-grams (shingles), hashed to 64 bits, in a temporary file.
+
+Two different shingles share a hash in one of 10^19 cases. What is counted here, and by what it is
+decided which shingles are rare, takes the same memory for ten texts and for ten million.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from instructgpt.data.spool import Spool
 
 Ids = NDArray[np.int64]
 
 SIZE = 3
 """Words, or Chinese characters, per shingle."""
 
+_BUCKETS_LOG2 = 24
 _FILLER = 0
+# odd, drawn once: a shingle is the sum of its words' hashes, each times the factor of its place
+_PLACES = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
 
 
-@dataclass(frozen=True, slots=True)
 class Shingles:
-    """One set per text: all of them behind each other, each ascending from its rarest shingle."""
+    """One set per text, ascending, and how many texts hold a shingle, or at most a few more."""
 
-    ids: Ids
-    starts: Ids
+    def __init__(self, texts: Iterable[Sequence[str]], folder: Path | None = None) -> None:
+        """A text of fewer words than SIZE is one shingle, and one without words none."""
+        self._texts_with = np.zeros(1 << _BUCKETS_LOG2, dtype=np.uint16)
+        self._sets: Spool[Ids] = Spool(folder=folder)
+        self.sizes = array("q")
+        for words in texts:
+            ids = _ids(words)
+            self._sets.append(ids)
+            self.sizes.append(len(ids))
+            counts = self.texts_with(ids)
+            self._texts_with[_bucket(ids)] = counts + (counts < np.iinfo(counts.dtype).max)
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return len(self._sets)
 
     def of(self, text: int) -> Ids:
         """The set of one text; empty for a text without words."""
-        return self.ids[self.starts[text] : self.starts[text + 1]]
+        return self._sets[text]
 
-
-def shingle(texts: Sequence[Sequence[str]], size: int = SIZE) -> Shingles:
-    """The shingles of tokenised texts; a text shorter than `size` is one shingle.
-
-    Ids are exact, not hashes: two shingles have one id if and only if their words are the same.
-    """
-    flat, lengths = _token_ids(texts, size)
-    owner = np.repeat(np.arange(len(texts), dtype=np.int64), lengths)
-    ids = flat
-    for offset in range(1, size):
-        # (n-gram so far, next word) packed into 64 bits, then numbered anew
-        packed = (ids[:-1] << 32) | flat[offset : offset + len(ids) - 1]
-        ids = np.unique(packed, return_inverse=True)[1].astype(np.int64).reshape(-1)
-    within = owner[: len(ids)] == owner[size - 1 :] if len(ids) else np.zeros(0, dtype=bool)
-    ids, owner = ids[within], owner[: len(within)][within]
-    rank = _from_the_rarest(ids)
-    keys = np.unique((owner << 32) | rank[ids]) if len(ids) else np.zeros(0, dtype=np.int64)
-    starts = np.searchsorted(keys >> 32, np.arange(len(texts) + 1))
-    return Shingles(keys & 0xFFFFFFFF, starts.astype(np.int64))
+    def texts_with(self, ids: Ids) -> NDArray[np.uint16]:
+        """How many texts hold each shingle: no fewer, and more where hashes share a bucket."""
+        return self._texts_with[_bucket(ids)]
 
 
 def jaccard(a: Ids, b: Ids) -> float:
@@ -60,22 +63,21 @@ def jaccard(a: Ids, b: Ids) -> float:
     return shared / (len(a) + len(b) - shared)
 
 
-def _token_ids(texts: Sequence[Sequence[str]], size: int) -> tuple[Ids, Ids]:
-    """All words as numbers, and how many each text has; short texts are filled up to `size`."""
-    vocabulary: dict[str, int] = {}
-    flat = array("q")
-    lengths = array("q")
-    for text in texts:
-        flat.extend([vocabulary.setdefault(word, len(vocabulary) + 1) for word in text])
-        filler = max(size - len(text), 0) if text else 0
-        flat.extend([_FILLER] * filler)
-        lengths.append(len(text) + filler)
-    return np.array(flat, dtype=np.int64), np.array(lengths, dtype=np.int64)
+def _ids(words: Sequence[str]) -> Ids:
+    filler = [_FILLER] * (SIZE - len(words)) if words else []
+    hashes = np.array([*map(_hash, words), *filler], dtype=np.uint64)
+    count = max(len(hashes) - SIZE + 1, 0)
+    sums = np.zeros(count, dtype=np.uint64)
+    for place, factor in enumerate(_PLACES):
+        sums += hashes[place : place + count] * factor
+    return np.unique(sums.view(np.int64))
 
 
-def _from_the_rarest(ids: Ids) -> Ids:
-    """id -> place in the order of frequency; equals keep the order of their ids."""
-    order = np.argsort(np.bincount(ids), kind="stable") if len(ids) else ids
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return rank.astype(np.int64)
+@lru_cache(maxsize=1 << 16)
+def _hash(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
+
+
+def _bucket(ids: Ids) -> NDArray[np.uint64]:
+    buckets: NDArray[np.uint64] = ids.view(np.uint64) >> np.uint64(64 - _BUCKETS_LOG2)
+    return buckets

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from instructgpt.data.hygiene.clean import Cleaned, Rules, clean
+from instructgpt.data.digests import gather
+from instructgpt.data.hygiene.clean import Rules, clean
+from instructgpt.data.hygiene.cleaned import Cleaned
 from instructgpt.data.hygiene.contamination import overlaps
 from instructgpt.data.hygiene.exact_duplicates import exact_duplicates
 from instructgpt.data.hygiene.prefix_duplicates import prefix_duplicates
@@ -22,6 +24,7 @@ from instructgpt.data.records import (
     Ranking,
     Record,
 )
+from instructgpt.data.splits import identity_digest
 from instructgpt.errors import DataError
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen"
@@ -61,7 +64,7 @@ def test_a_system_turn_that_all_share_makes_nothing_alike() -> None:
         Prompt((system, Message("user", text)))
         for text in ("How tall is an oak?", "Name a river in China.")
     ]
-    assert clean(rows(*prompts), Rules(prefix_words=5)).removals == []
+    assert clean(rows(*prompts), Rules(prefix_words=5)).removals[:] == []
 
 
 def test_second_answers_and_second_opinions_are_no_repetitions() -> None:
@@ -103,15 +106,16 @@ def test_all_rows_of_a_near_duplicate_prompt_go_but_another_kind_stays() -> None
 def test_the_cap_counts_prompts_of_a_user_and_not_their_order() -> None:
     prompts = [ask(f"question {i}", user="u") for i in range(10)]
     records: list[Record] = [*prompts, *(Demonstration(one, "a") for one in prompts)]
+    asked = gather(map(identity_digest, records))
     users = ["u"] * 20
-    gone = [one.at for one in beyond_cap(records, users, 4, seed=0)]
+    gone = [one.at for one in beyond_cap(asked, users, 4, seed=0)]
     assert len(gone) == 12
     assert {at % 10 for at in gone} == {at for at in gone if at < 10}
-    backwards = [one.at for one in beyond_cap(records[::-1], users, 4, seed=0)]
+    backwards = [one.at for one in beyond_cap(asked[::-1], users, 4, seed=0)]
     assert {19 - at for at in backwards} == set(gone)
-    assert gone != [one.at for one in beyond_cap(records, users, 4, seed=1)]
-    assert beyond_cap(records, users, 10, seed=0) == []
-    assert beyond_cap(records, [None] * 20, 1, seed=0) == []
+    assert gone != [one.at for one in beyond_cap(asked, users, 4, seed=1)]
+    assert beyond_cap(asked, users, 10, seed=0) == []
+    assert beyond_cap(asked, [None] * 20, 1, seed=0) == []
 
 
 def test_the_cap_of_the_paper_and_an_organisation_instead_of_a_user() -> None:
@@ -120,7 +124,7 @@ def test_the_cap_of_the_paper_and_an_organisation_instead_of_a_user() -> None:
         for i in range(450)
     ]
     assert Rules().user_cap == 200
-    assert clean(rows(*prompts), Rules(similarity=None)).removals == []
+    assert clean(rows(*prompts), Rules(similarity=None)).removals[:] == []
     cleaned = clean(rows(*prompts), Rules(similarity=None, user_key="organization"))
     assert len(cleaned.rows) == 400
     assert cleaned.removals[0].evidence == {"user": "o0", "prompts": 225, "cap": 200}
@@ -137,7 +141,7 @@ def test_evaluation_prompts_are_found_alike_quoted_and_answered() -> None:
         Document(" ".join(LONG.split()[:12])),
         Demonstration(ask("Say numbers"), f"Gladly: {LONG}"),
     ]
-    found = overlaps(records, evaluation, 0.8, 13)
+    found = list(overlaps(records, evaluation, 0.8, 13))
     assert [(one.at, one.other) for one in found] == [(0, 0), (2, 1), (4, 1)]
     assert found[0].similarity == 1.0
     assert found[1].shared == LONG
@@ -193,7 +197,7 @@ def test_masking_keeps_the_record_and_tells_of_it() -> None:
     ]
     assert counts_by_file(rows(first, second), cleaned.removals)["f.jsonl"]["kept"] == 1
     kept = clean(rows(first), Rules(personal_data="keep"))
-    assert ([row.record for row in kept.rows], kept.removals) == ([first], [])
+    assert ([row.record for row in kept.rows], kept.removals[:]) == ([first], [])
 
 
 def test_the_file_of_removals_holds_no_personal_data_whatever_the_reason() -> None:

@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 
 from instructgpt.data.hygiene.near_duplicates import clusters, near_duplicates
-from instructgpt.data.hygiene.shingles import shingle
+from instructgpt.data.hygiene.shingles import Shingles
 from instructgpt.data.hygiene.wording import words
 
 
@@ -58,7 +58,7 @@ def test_words_are_what_a_reader_compares(text: str, expected: list[str]) -> Non
 
 def test_shingles_are_the_sets_of_triples_of_each_text() -> None:
     texts = [*varied_texts(1), "", "one", "one two"]
-    made = shingle([words(text) for text in texts])
+    made = Shingles(words(text) for text in texts)
     for i, text in enumerate(texts):
         assert len(made.of(i)) == len(triples(text))
         assert list(made.of(i)) == sorted(made.of(i))
@@ -73,7 +73,7 @@ def test_shingles_are_the_sets_of_triples_of_each_text() -> None:
 def test_what_stays_and_what_goes_is_what_all_pairs_say(seed: int, threshold: float) -> None:
     texts = varied_texts(seed)
     similarity = brute_force(texts)
-    found = near_duplicates(texts, threshold)
+    found = list(near_duplicates(texts, threshold))
     gone = {one.at for one in found}
     for one in found:
         assert one.similarity == pytest.approx(similarity[one.other, one.at])
@@ -96,7 +96,7 @@ def test_clusters_are_the_connected_parts(threshold: float) -> None:
             if value >= threshold and expected[i] != expected[j]:
                 expected[i] = expected[j] = min(expected[i], expected[j])
                 changed = True
-    assert clusters(texts, threshold) == expected
+    assert list(clusters(texts, threshold)) == expected
 
 
 def test_by_hand() -> None:
@@ -106,7 +106,7 @@ def test_by_hand() -> None:
     assert [(one.at, one.other, one.similarity) for one in near_duplicates(texts, 0.8)] == [
         (1, 0, 0.8)
     ]
-    assert near_duplicates(texts, 0.81) == []
-    assert near_duplicates([], 0.8) == []
+    assert list(near_duplicates(texts, 0.81)) == []
+    assert list(near_duplicates([], 0.8)) == []
     with pytest.raises(ValueError, match="threshold"):
-        near_duplicates(texts, 0)
+        list(near_duplicates(texts, 0))
