@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from instructgpt.cli import data, label
+from instructgpt.cli.stage_group import verbs_beside
 from instructgpt.errors import ConfigError
 from instructgpt.pipeline.stages import STAGES, Stage
 
@@ -89,16 +90,38 @@ def _verb(stage: Stage) -> Callable[..., None]:
 
 def _command_class(stage: Stage) -> type[TyperCommand]:
     class StageCommand(TyperCommand):
-        """A command whose help also lists the stage's settings."""
+        """A command whose help also lists the verbs below the stage, and its settings."""
+
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings)
+            for option in self.params:
+                if option.name == "profile" and not stage.has_steps:
+                    option.hidden = True  # type: ignore[attr-defined]
 
         def format_help(self, ctx: Any, formatter: Any) -> None:
-            """Print the options, then the settings."""
+            """Print the options, then the verbs, then the settings."""
             super().format_help(ctx, formatter)
             from instructgpt.config.describe import describe
 
+            _print_verbs(verbs_beside(ctx))
             _print_settings(describe(stage.config_class()))
 
     return StageCommand
+
+
+def _print_verbs(verbs: list[tuple[str, str]]) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if verbs:
+        console.print(Text("Also, each with its own --help:\n"))
+    for name, purpose in verbs:
+        console.print(Text(f"  {name}", style="bold cyan"))
+        console.print(Padding(Text(purpose), (0, 0, 0, 8)))
+    if verbs:
+        console.print()
 
 
 def _print_settings(rows: list[Row]) -> None:

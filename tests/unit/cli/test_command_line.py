@@ -162,6 +162,25 @@ def test_a_stage_without_out_says_so() -> None:
     )
 
 
+@pytest.mark.parametrize("stage", ["data", "label"])
+def test_the_help_of_a_stage_lists_the_verbs_below_it_and_its_settings(stage: str) -> None:
+    text = call(stage, "--help").stdout
+    verbs = {
+        "data": ["inspect", "convert", "clean", "forget"],
+        "label": ["import", "invite", "serve", "export", "backup"],
+    }
+    for verb in verbs[stage]:
+        assert f"\n  {stage} {verb}\n" in text
+        assert f"Usage: instructgpt {stage} {verb}" in call(stage, verb, "--help").stdout
+    assert "\n  --seed  int  [0]" in text
+    assert "Also" not in call("sft", "--help").stdout
+
+
+def test_profile_is_in_the_help_of_stages_that_have_steps() -> None:
+    listed = {stem for stem in STAGES if "--profile" in call(stem.replace("_", "-"), "-h").stdout}
+    assert listed == {"pretrain", "sft", "reward_model", "ppo", "dpo"}
+
+
 def test_a_stage_without_steps_refuses_a_profile() -> None:
     result = call("report", "--out", "runs/report", "--profile")
     assert (result.exit_code, result.stderr) == (
