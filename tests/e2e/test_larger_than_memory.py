@@ -78,6 +78,27 @@ def test_pretraining_on_forty_times_the_text_takes_the_same_memory(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_forty_times_the_prompts_of_ppo_take_the_same_memory(tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    text = write(tmp_path / "text.jsonl", documents(), SMALL)
+    shape = [*SHAPE, "shape.context=512"]
+    peak("pretrain", "--out", tmp_path / "base", f"documents={text}", "vocab_size=400", *shape)
+    model = tmp_path / "base" / "model"
+    reward_model = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1)
+    reward_model.save_pretrained(tmp_path / "reward_model")
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path / "reward_model")
+    flags = [f"model={model}", f"reward_model={tmp_path / 'reward_model'}", "ptx_coef=0"]
+    flags += ["episodes=8", "batch_size=4", "minibatch_size=4", "sampling.max_new_tokens=4"]
+    peaks = []
+    for size in (SMALL, LARGE):
+        asked = ({"prompt": prompt} for prompt in sentences(60))
+        path = write(tmp_path / f"{size}.jsonl", asked, size)
+        peaks.append(peak("ppo", "--out", tmp_path / f"run-{size}", f"prompts={path}", *flags))
+    assert_flat(peaks)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("personal_data", ["drop", "mask"])
 def test_hygiene_and_split_of_forty_times_the_rows_take_the_same_memory(
     personal_data: str, tmp_path: Path

@@ -129,11 +129,12 @@ def held_out(
     return sides
 
 
-def contamination(train: Iterable[R], heldout: Sequence[R]) -> Contamination:
-    """The held-out records whose prompt (or text) occurs in training."""
-    seen = {identity_digest(record) for record in train}
-    shared = tuple(i for i, record in enumerate(heldout) if identity_digest(record) in seen)
-    return Contamination(shared, len(heldout))
+def contamination(train: Iterable[R], heldout: Iterable[R]) -> Contamination:
+    """The held-out records whose prompt (or text) occurs in training; both are read once."""
+    asked = [identity_digest(record) for record in heldout]
+    known = set(asked)
+    seen = {digest for digest in map(identity_digest, train) if digest in known}
+    return Contamination(tuple(i for i, one in enumerate(asked) if one in seen), len(asked))
 
 
 def _canonical(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from instructgpt.config.evaluate import BestOfNEntry, EvaluateConfig
 from instructgpt.data.records import Prompt
+from instructgpt.data.spool import Spool
 from instructgpt.distributed.world import World
 from instructgpt.errors import EngineError
 from instructgpt.evaluation.answers import Answer
@@ -90,7 +91,7 @@ class Answering:
                 rows = document_rows(
                     self.config.documents_heldout, lm.tokenizer, self.config.row_tokens
                 )
-                loss = mean_nll(lm, list(rows), max_tokens=self.budget, world=self.world)
+                loss = mean_nll(lm, Spool(rows), max_tokens=self.budget, world=self.world)
                 record.pretraining_loss = loss
         record.timing = clock.take()
         return record

@@ -14,9 +14,10 @@ from typing import Any
 
 from instructgpt.config.evaluate import EvaluateConfig
 from instructgpt.data.jsonl import write_jsonl
-from instructgpt.data.readers import load_demonstrations, load_prompts
-from instructgpt.data.records import Prompt
+from instructgpt.data.readers import stream_records
+from instructgpt.data.records import Demonstration, Prompt
 from instructgpt.data.splits import contamination
+from instructgpt.data.spool import Spool
 from instructgpt.distributed.world import World
 from instructgpt.errors import DataError
 from instructgpt.evaluation.answering import Answering, ModelRecord
@@ -71,7 +72,7 @@ def run(config: EvaluateConfig, run: RunDir) -> dict[str, Any]:
         return {}
     with JudgeCalls(run.path(FILE_NAME)) as calls:
         judges = _judges(config, gold, calls)
-        texts = _reference_texts(config)
+        texts = _reference_texts(config, answering.prompts)
         compared = compare_models(config, answering.prompts, records, texts, judges)
     evaluation = {
         "reference": config.reference,
@@ -227,10 +228,10 @@ def _verdicts(answer: Answer) -> dict[str, Any]:
 
 def _unseen_prompts(config: EvaluateConfig) -> tuple[list[Prompt], dict[str, int]]:
     """Evaluation prompts that no training file holds, and how many were left out."""
-    prompts = load_prompts(config.prompts).records
-    trained_on = [p for path in config.training_files for p in load_prompts(path).records]
+    prompts = Spool(stream_records(config.prompts, Prompt))
+    trained_on = (p for path in config.training_files for p in stream_records(path, Prompt))
     shared = set(contamination(trained_on, prompts).indices)
-    unseen = [prompt for i, prompt in enumerate(prompts) if i not in shared]
+    unseen = [i for i in range(len(prompts)) if i not in shared]
     contaminated = len(shared)
     if contaminated:
         logger.warning(
@@ -238,18 +239,20 @@ def _unseen_prompts(config: EvaluateConfig) -> tuple[list[Prompt], dict[str, int
         )
     if not unseen:
         raise DataError(f"{config.prompts}: no prompt is left that training did not see")
-    chosen = unseen[: config.num_prompts]
+    chosen = [prompts[i] for i in unseen[: config.num_prompts]]
     return chosen, {
         "seen_in_training": contaminated,
         "beyond_num_prompts": len(unseen) - len(chosen),
     }
 
 
-def _reference_texts(config: EvaluateConfig) -> dict[str, str]:
+def _reference_texts(config: EvaluateConfig, prompts: Sequence[Prompt]) -> dict[str, str]:
+    """Prompt key -> the demonstrated answer, of those among `prompts` that have one."""
     if config.demonstrations is None:
         return {}
-    records = load_demonstrations(config.demonstrations).records
-    return {d.prompt.key: d.completion for d in records}
+    wanted = {prompt.key for prompt in prompts}
+    found = ((d.prompt.key, d) for d in stream_records(config.demonstrations, Demonstration))
+    return {key: demonstration.completion for key, demonstration in found if key in wanted}
 
 
 def _curves(

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from instructgpt.config.label import LabelConfig
-from instructgpt.data.readers import load_prompts, load_rankings
+from instructgpt.data.problems import report_problems
+from instructgpt.data.readers import Reading, load_prompts
 from instructgpt.data.records import Prompt, Ranking
 from instructgpt.errors import DataError
 from instructgpt.judging.agreement_matrix import GivenRanking
@@ -92,7 +93,8 @@ def tasks_of_people(config: LabelConfig) -> tuple[list[Task], list[GivenRanking]
     numbers: dict[tuple[str, tuple[str, ...]], int] = {}
     tasks: list[Task] = []
     given: list[GivenRanking] = []
-    for ranking in load_rankings(config.people).records:
+    reading = Reading(config.people, Ranking)
+    for _origin, ranking in reading:
         if len(ranking.completions) > MAX_COMPLETIONS:
             raise DataError(
                 f"'{config.people}': {len(ranking.completions)} completions of one prompt; judges "
@@ -108,6 +110,7 @@ def tasks_of_people(config: LabelConfig) -> tuple[list[Task], list[GivenRanking]
         ranks = _in_order_of(tasks[number].completions, ranking)
         name = ranking.labeler or PEOPLE
         given.append(GivenRanking(number, name, PEOPLE, ranks, ranking.prompt.key))
+    report_problems(reading.problems)
     return tasks, sorted(given, key=lambda one: one.task)
 
 

@@ -67,7 +67,7 @@ def run(config: BestOfNConfig, run: RunDir) -> dict[str, Any]:
     sampler = BestOfN(
         lm, reward_model, config.n, config.sampling.max_slots, hardware.tokens_per_microbatch
     )
-    records = load_prompts(config.prompts).records[: config.num_prompts]
+    records = load_prompts(config.prompts, limit=config.num_prompts).records
     longest = longest_prompt(lm.context, config.sampling)
     prompts, prompt_ids = tokenize_prompts(records, sampler.renderer, longest)
     candidates = sampler(prompts, prompt_ids, sampling_params(config.sampling, config.seed))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from instructgpt.data.records import Demonstration, Prompt, Ranking
+from instructgpt.data.spool import Spool
 from instructgpt.errors import DataError
 from instructgpt.storage.token_store import TokenSequence
 from instructgpt.text.chat_template import ChatRenderer, TrainOn
@@ -67,21 +69,29 @@ def completion_sequence(renderer: ChatRenderer, prompt: Prompt, completion: str)
 
 
 def tokenize_prompts(
-    prompts: Sequence[Prompt], renderer: ChatRenderer, max_tokens: int
-) -> tuple[list[Prompt], list[list[int]]]:
+    prompts: Iterable[Prompt],
+    renderer: ChatRenderer,
+    max_tokens: int,
+    folder: Path | None = None,
+) -> tuple[Sequence[Prompt], Sequence[list[int]]]:
     """Prompts up to the assistant's turn; those over `max_tokens` are left out and counted.
 
-    The paper drops long prompts instead of cutting them (appendix C).
+    The paper drops long prompts instead of cutting them (appendix C). What is kept is in temporary
+    files in `folder`, or where the system keeps such.
     """
-    rendered = []
-    for number, prompt in enumerate(prompts, 1):
-        task = _known_task(prompt, renderer, f"prompt {number}")
-        rendered.append((prompt, renderer.prompt_ids(prompt.messages, task)))
-    kept = [(p, ids) for p, ids in rendered if len(ids) <= max_tokens]
-    _report_dropped(len(rendered) - len(kept), len(rendered), "prompts", max_tokens)
+    kept: Spool[Prompt] = Spool(folder=folder)
+    kept_ids: Spool[list[int]] = Spool(folder=folder)
+    total = 0
+    for total, prompt in enumerate(prompts, 1):
+        task = _known_task(prompt, renderer, f"prompt {total}")
+        ids = renderer.prompt_ids(prompt.messages, task)
+        if len(ids) <= max_tokens:
+            kept.append(prompt)
+            kept_ids.append(list(ids))
+    _report_dropped(total - len(kept), total, "prompts", max_tokens)
     if not kept:
-        raise DataError(f"none of the {len(rendered)} prompts fits into {max_tokens} tokens")
-    return [p for p, _ in kept], [ids for _, ids in kept]
+        raise DataError(f"none of the {total} prompts fits into {max_tokens} tokens")
+    return kept, kept_ids
 
 
 def task_of(prompt: Prompt) -> str | None:

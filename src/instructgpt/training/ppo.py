@@ -53,7 +53,7 @@ class PPOTrainer:
         critic: ScalarModel,
         engine: Engine,
         score: Callable[[Sequence[int], Sequence[Rollout]], list[float]],
-        prompts: list[list[int]],
+        prompts: Sequence[list[int]],
         pretraining: Sequence[TokenSequence],
         heldout: Sequence[TokenSequence],
         sample_for_evaluation: Callable[[int, float], dict[str, float]] | None,

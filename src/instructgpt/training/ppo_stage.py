@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from instructgpt.config.ppo import PPOConfig
 from instructgpt.data.jsonl import write_jsonl
-from instructgpt.data.readers import load_prompts
+from instructgpt.data.readers import load_prompts, stream_records
 from instructgpt.data.records import Prompt
 from instructgpt.distributed.world import World
 from instructgpt.models.causal_lm import CausalLM
@@ -45,7 +45,10 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
         dtype=policy.dtype,
     )
     prompts, prompt_ids = tokenize_prompts(
-        load_prompts(config.prompts).records, renderer, _longest_prompt(config, policy)
+        stream_records(config.prompts, Prompt),
+        renderer,
+        _longest_prompt(config, policy),
+        folder=run.root,
     )
     data = TokenData(run, world, policy.tokenizer)
     documents = config.documents if config.ptx_coef > 0 else None
@@ -152,7 +155,7 @@ def _evaluation_sampler(
 
 
 def _sample_rows(
-    prompts: list[Prompt],
+    prompts: Sequence[Prompt],
     rollouts: list[Rollout],
     scores: list[float],
     kls: list[float],

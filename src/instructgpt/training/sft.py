@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from instructgpt.config.sft import SFTConfig
-from instructgpt.data.readers import load_demonstrations, load_prompts
-from instructgpt.data.records import Prompt
+from instructgpt.data.readers import stream_records
+from instructgpt.data.records import Demonstration, Prompt
 from instructgpt.distributed.world import World
 from instructgpt.models.adapter_files import read_adapter
 from instructgpt.models.causal_lm import CausalLM
@@ -119,14 +119,14 @@ def _reward_scorer(config: SFTConfig, lm: CausalLM, renderer: ChatRenderer) -> C
     reward_model = load_reward_model(
         config.reward_model, device=config.hardware.device, dtype=config.hardware.dtype
     )
-    prompts: list[Prompt]
+    asked: Iterable[Prompt]
     if config.prompts_valid:
-        prompts = load_prompts(config.prompts_valid).records
+        asked = stream_records(config.prompts_valid, Prompt)
     else:
         assert config.demonstrations_valid is not None
-        prompts = [d.prompt for d in load_demonstrations(config.demonstrations_valid).records]
+        asked = (d.prompt for d in stream_records(config.demonstrations_valid, Demonstration))
     prompts, prompt_ids = tokenize_prompts(
-        prompts, renderer, longest_prompt(lm.context, config.sampling)
+        asked, renderer, longest_prompt(lm.context, config.sampling)
     )
     engine = Engine(
         lm.model, renderer.stop_ids, lm.pad_id, config.sampling.max_slots, dtype=lm.dtype

@@ -27,8 +27,8 @@ PROMPTS = [Prompt((Message("user", text),)) for text in ("a bb", "a bb ccc dddd"
 def test_long_prompts_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         kept, ids = tokenize_prompts(PROMPTS, Renderer(), 3)
-    assert kept == [PROMPTS[0], PROMPTS[2]]
-    assert ids == [[1, 2], [3, 3, 5]]
+    assert list(kept) == [PROMPTS[0], PROMPTS[2]]
+    assert list(ids) == [[1, 2], [3, 3, 5]]
     assert caplog.messages == ["1 of 3 prompts left out: over 3 tokens"]
 
 
