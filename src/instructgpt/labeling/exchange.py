@@ -18,7 +18,7 @@ from instructgpt.storage.label_store import LabelStore
 
 def import_rankings(store: LabelStore, path: Path, *, overlap: float, seed: int) -> int:
     """Tasks to rank from rows {"prompt", "completions"}; the number of rows. Ranks in a row are
-    not read: rankings that stage `label` wrote can be ranked anew.
+    not read: rankings that stage `label` wrote can be ranked anew. A prompt may be a plain string.
 
     `overlap` is the share of tasks that two labelers should rank. Errors: DataError "file:line".
     """
@@ -33,12 +33,14 @@ def import_rankings(store: LabelStore, path: Path, *, overlap: float, seed: int)
 
 def import_screening(store: LabelStore, path: Path) -> int:
     """The screening test: rankings (expected ranks; flags of the instruction in `meta.flags`),
-    and prompts without completions to be demonstrated. Errors: DataError "file:line".
+    and prompts without completions to be demonstrated. A prompt may be a plain string. Errors:
+    DataError "file:line".
     """
     count = 0
     with store.transaction():
         for line, row in read_jsonl(path):
             with _at(path, line):
+                row = _with_turns(row)
                 if isinstance(row, dict) and "completions" in row:
                     ranking = Ranking.from_dict(row)
                     gold = {
@@ -107,16 +109,22 @@ def _at(path: Path, line: int) -> Iterator[None]:
 
 
 def _candidates(path: Path) -> Iterator[tuple[int, Prompt, dict[str, Any]]]:
-    """(line, prompt, row) of every row; a prompt may be a plain string."""
+    """(line, prompt, row) of every row."""
     for line, row in read_jsonl(path):
         with _at(path, line):
             if not isinstance(row, dict) or not isinstance(row.get("completions"), list):
                 raise ValueError('expected {"prompt": ..., "completions": [...]}')
+            row = _with_turns(row)
             kept = {key: row[key] for key in ("prompt", "id", "user") if key in row}
-            if isinstance(kept.get("prompt"), str):
-                kept["prompt"] = [{"role": "user", "content": kept["prompt"]}]
             prompt = Prompt.from_dict({**kept, "meta": row.get("prompt_meta", {})})
         yield line, prompt, row
+
+
+def _with_turns(row: Any) -> Any:
+    """The row with its prompt as turns, if that is a plain string."""
+    if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
+        return row
+    return {**row, "prompt": [{"role": "user", "content": row["prompt"]}]}
 
 
 def _with_models(row: Mapping[str, Any]) -> Sequence[str | Mapping[str, Any]]:

@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from instructgpt import __version__
@@ -18,6 +19,7 @@ from instructgpt.storage.fingerprint import canonical_json
 from instructgpt.storage.label_store import LabelStore
 
 Role = Literal["labeler", "lead"]
+SESSION_LASTS = timedelta(days=90)
 _LONGEST_NAME = 64
 
 
@@ -90,15 +92,21 @@ class LabelAccess:
         return session
 
     def who(self, session: str) -> Person | None:
-        """Whose session it is; None for no session of ours."""
+        """Whose session it is; None for no session of ours, or one that is too old."""
         with self.store.transaction():
             row = self.store.execute(
-                "SELECT l.id, l.name, a.role FROM sessions s "
+                "SELECT l.id, l.name, a.role, s.created_at FROM sessions s "
                 "JOIN labelers l ON l.id = s.labeler_id JOIN access a ON a.labeler_id = l.id "
                 "WHERE s.token_hash = :token_hash",
                 token_hash=_hash(session),
             ).first()
-        return None if row is None else Person(row.id, row.name, row.role)
+        if row is None or self._is_over(row.created_at):
+            return None
+        return Person(row.id, row.name, row.role)
+
+    def _is_over(self, began: str) -> bool:
+        now = datetime.fromisoformat(self.store.now())
+        return now - datetime.fromisoformat(began) > SESSION_LASTS
 
     def sign_out(self, session: str) -> None:
         """End one session."""

@@ -102,6 +102,17 @@ def test_flags_of_single_answers_count_where_they_are_expected(page, tmp_path):
     assert screening_of(page.store, "bob").flags == 0.5
 
 
+def test_a_prompt_may_be_a_plain_string_as_in_tasks_to_rank(page, tmp_path):
+    plain = [{**GOLD, "prompt": "Test: say hello"}, {"prompt": "Write to a friend"}]
+    path = tmp_path / "plain.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in plain), encoding="utf-8")
+    before = page.store.counts()["tasks"]
+    assert import_screening(page.store, path) == 2
+    path.write_text(json.dumps(GOLD) + "\n", encoding="utf-8")
+    assert import_screening(page.store, path) == 1  # the same task, written out
+    assert page.store.counts()["tasks"] == before + 2
+
+
 def test_the_test_cannot_be_repeated_until_it_succeeds(tested):
     task = tested.client("bob").next()
     assert send(tested, "bob", task, [3, 2, 1], {}).json()["url"] == "/"

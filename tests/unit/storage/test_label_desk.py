@@ -54,6 +54,18 @@ def hire(desk: LabelDesk, name: str) -> Person:
     return person
 
 
+def test_a_session_ends_after_ninety_days_also_on_the_server(desk, clock) -> None:
+    """Only the cookie knew of the 90 days: a copy of it opened the page for ever."""
+    access = LabelAccess(desk.store)
+    link = access.invite("ann")
+    session = access.sign_in(link) or ""
+    clock.now += timedelta(days=90, seconds=-1)
+    assert access.who(session) is not None
+    clock.now += timedelta(seconds=2)
+    assert access.who(session) is None
+    assert access.who(access.sign_in(link) or "") is not None  # the link still opens
+
+
 def test_a_task_that_nobody_touches_is_handed_to_somebody_else(desk, clock) -> None:
     ann, bob = hire(desk, "ann"), hire(desk, "bob")
     held = desk.next(ann)

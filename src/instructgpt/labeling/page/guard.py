@@ -12,10 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from instructgpt.storage.label_access import LabelAccess, Person
+from instructgpt.storage.label_access import SESSION_LASTS, LabelAccess, Person
 
 SESSION_COOKIE = "instructgpt_session"
-_SESSION_SECONDS = 90 * 24 * 3600
 _LARGEST_BODY = 1 << 20
 _HEADERS = {
     # Texts are shown as text; even if one were not, it could load and run nothing.
@@ -94,7 +93,7 @@ def set_session(response: Response, request: Request, session: str) -> None:
     response.set_cookie(
         SESSION_COOKIE,
         session,
-        max_age=_SESSION_SECONDS,
+        max_age=int(SESSION_LASTS.total_seconds()),
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
