@@ -12,7 +12,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 converter, pre_tokenizer, *arguments = sys.argv[1:]
-sys.path.insert(0, str(Path(converter).parent))
+# in place of this script's own folder, whose modules are no packages: transformers tries `kernels`
+sys.path[0] = str(Path(converter).parent)
 spec = spec_from_file_location("convert_hf_to_gguf", converter)
 assert spec is not None
 assert spec.loader is not None

@@ -89,8 +89,9 @@ def _evaluated_as(root: Path) -> Iterator[str]:
     wanted = {f"@{root.name}/model", f"@{root.name}", str(root / "model"), str(root)}
     for _, theirs in _siblings(root):
         if theirs["stage"] == "evaluate":
-            models = theirs["config"]["models"]
-            yield from (name for name, source in models.items() if source in wanted)
+            for name, entry in theirs["config"]["models"].items():
+                if isinstance(entry, str) and entry in wanted:  # best-of-n is not its model
+                    yield name
 
 
 def _siblings(root: Path) -> Iterator[tuple[Path, Row]]:

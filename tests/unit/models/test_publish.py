@@ -107,11 +107,12 @@ def test_a_dtype_that_is_none_and_weights_that_overflow(tmp_path):
 def _recipe(root):
     """world -> sft -> ppo, evaluated under the name `ours`, with a report of it."""
     finished = {}
+    best = {"model": "@ppo/model", "reward_model": "@rm/model", "n": 4}  # not ppo's own answers
     stages = {
         "world": ("microworld", {}, []),
         "sft": ("sft", {}, ["world"]),
         "ppo": ("ppo", {}, ["sft", "world"]),
-        "evaluate": ("evaluate", {"models": {"ours": "@ppo/model"}}, ["ppo"]),
+        "evaluate": ("evaluate", {"models": {"ours": "@ppo/model", "best": best}}, ["ppo"]),
         "report": ("report", {}, ["ppo", "evaluate"]),
     }
     for name, (stage, config, made_from) in stages.items():
@@ -123,6 +124,7 @@ def _recipe(root):
             run.finish({})
     rate = {"value": 0.61, "low": 0.52, "high": 0.7, "n": 100}
     models = {"ours": {"win_rate_vs_sft": {"greedy": rate}, "kl": 3.25, "gold": None}}
+    models["best"] = {"kl": 9.0}
     report = {"models": models, "reward_model": {}, "stages": {}, "environment": {}}
     (root / "report" / "report.json").write_text(json.dumps(report))
     return finished
@@ -161,7 +163,10 @@ class TextModel:
 """
 MAIN = """
 import json, sys
+from importlib.util import find_spec
 def main():
+    # the real one imports transformers, which looks for a package `kernels`
+    assert find_spec("kernels") is None or "instructgpt" not in find_spec("kernels").origin
     open(sys.argv[3], "w").write(json.dumps([TextModel().get_vocab_base_pre(None), sys.argv[1:]]))
 if __name__ == "__main__":
     main()
