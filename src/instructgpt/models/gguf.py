@@ -43,6 +43,7 @@ def publish_gguf(source: str | Path, out: Path, converter: Path | None, dtype: s
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".gguf-") as folder:
         model, written = Path(folder, out.stem), Path(folder, out.name)
         published = publish(source, model, dtype)
+        _complete_config(model / "config.json")
         tokenizer = AutoTokenizer.from_pretrained(model)
         command = converter_command(converter, model, written, dtype, pre_tokenizer_name(tokenizer))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -51,6 +52,14 @@ def publish_gguf(source: str | Path, out: Path, converter: Path | None, dtype: s
             raise CheckpointError(f"{converter.name} failed on '{source}': {lines[-1][:300]}")
         written.replace(out)
     return published
+
+
+def _complete_config(path: Path) -> None:
+    """Add GPT-2's `n_ctx`, which the converter reads and transformers no longer writes."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config["model_type"] == "gpt2":
+        config.setdefault("n_ctx", config["n_positions"])
+        path.write_text(json.dumps(config), encoding="utf-8")
 
 
 def converter_command(

@@ -167,20 +167,23 @@ from importlib.util import find_spec
 def main():
     # the real one imports transformers, which looks for a package `kernels`
     assert find_spec("kernels") is None or "instructgpt" not in find_spec("kernels").origin
+    config = json.load(open(sys.argv[1] + "/config.json"))
+    assert config["model_type"] != "gpt2" or config["n_ctx"] == 128  # the real one reads it
     open(sys.argv[3], "w").write(json.dumps([TextModel().get_vocab_base_pre(None), sys.argv[1:]]))
 if __name__ == "__main__":
     main()
 """
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 @pytest.mark.parametrize("layout", CONVERTERS)
-def test_the_converter_is_told_the_pre_tokenizer(tmp_path, layout):
+def test_the_converter_is_told_the_pre_tokenizer(tmp_path, layout, architecture):
     for name, text in CONVERTERS[layout].items():
         path = tmp_path / "llama.cpp" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.format(base=BASE, main=MAIN))
     converter = tmp_path / "llama.cpp" / "convert_hf_to_gguf.py"
-    source = _policy(tmp_path / "model")
+    source = _policy(tmp_path / "model", architecture)
     publish_gguf(source, tmp_path / "out.gguf", converter, "bfloat16")
     name, arguments = json.loads((tmp_path / "out.gguf").read_text())
     assert name == "gpt-2"
