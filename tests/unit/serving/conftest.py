@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import faulthandler
 import threading
 import time
@@ -19,6 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.scalar_model import ScalarModel
+from instructgpt.models.soft_prompts import SoftPrompts
 from instructgpt.serving.app import create_app
 from instructgpt.serving.feedback import FeedbackLog
 from instructgpt.serving.host import Host
@@ -147,4 +149,16 @@ def running(lm: CausalLM, reward_model: ScalarModel, feedback_folder: Path) -> I
     reward = RewardScorer("judge", reward_model)
     log = FeedbackLog(feedback_folder)
     with started(Host(models, reward=reward, feedback=log, limits=limits)) as server:
+        yield server
+
+
+@pytest.fixture
+def of_tasks(lm: CausalLM) -> Iterator[Running]:
+    """A server of a model with a soft prompt for each of two tasks, and of the model itself."""
+    tasked = CausalLM(copy.deepcopy(lm.model), lm.tokenizer)
+    rows = {task: torch.randn(2, 32) * 0.02 for task in ("qa", "translation")}
+    tasked.adapter = SoftPrompts(tasked, rows, "tiny")
+    limits = Limits(max_slots=4)
+    models = [ServedModel(name, one, 4) for name, one in (("tasked", tasked), ("plain", lm))]
+    with started(Host(models, limits=limits)) as server:
         yield server

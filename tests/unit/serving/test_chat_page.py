@@ -70,6 +70,36 @@ def test_a_conversation_is_edited_answered_again_and_stopped(page) -> None:
 
 
 @pytest.mark.browser
+def test_a_preset_names_the_task_and_so_does_whoever_asks(chromium, of_tasks) -> None:
+    """Presets sent no task, which a model with soft prompts per task refuses to do without."""
+    page = chromium.new_page(locale="en-US")
+    asked = []
+    page.on("request", lambda r: r.url.endswith("/completions") and asked.append(r.post_data_json))
+    page.goto(of_tasks.url)
+    page.wait_for_selector("#task:not([hidden])")
+    page.click("#open-settings")
+    page.fill("#max-tokens", "4")
+    assert page.locator("#task option").all_inner_texts() == ["qa", "translation"]
+    page.select_option("#preset", label="Translation")
+    ask(page, "Hi")
+    page.select_option("#preset", label="Summarisation")  # no task of this model
+    page.select_option("#task", "qa")
+    ask(page, "Hi")
+    page.check("#compare")
+    ask(page, "Hi")
+    page.select_option("#model", "plain")
+    page.uncheck("#compare")
+    assert page.locator("#task").is_hidden()
+    ask(page, "Hi")
+    assert page.locator(".error").count() == 0
+    told = [(body["model"], body.get("task")) for body in asked]
+    assert told[:2] == [("tasked", "translation"), ("tasked", "qa")]
+    assert sorted(told[2:4], key=str) == [("plain", None), ("tasked", "qa")]
+    assert told[4] == ("plain", None)
+    page.close()
+
+
+@pytest.mark.browser
 def test_a_blind_vote_becomes_a_ranking(page, feedback_folder) -> None:
     page.check("#compare")
     ask(page, "What is a whale?")

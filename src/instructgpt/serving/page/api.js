@@ -9,7 +9,7 @@ async function checked(response) {
 
 export async function models(key) {
   const response = await checked(await fetch("/v1/models", { headers: headers(key) }));
-  return (await response.json()).data.map((model) => model.id);
+  return (await response.json()).data;
 }
 
 export async function feedback(key, row, method = "POST") {

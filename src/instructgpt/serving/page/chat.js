@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { presets, words } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { turns: [], language: startLanguage(), running: null, names: [], feedback: false };
+const state = { turns: [], language: startLanguage(), running: null, names: [], tasks: {}, feedback: false };
 
 function startLanguage() {
   const asked = new URLSearchParams(location.search).get("lang") ?? localStorage.getItem("language");
@@ -56,6 +56,16 @@ function settings() {
   return body;
 }
 
+// The task that a model is asked for: one that has a soft prompt per task answers to nothing else.
+const taskFor = (model) => (state.tasks[model].length ? { task: $("task").value } : {});
+
+function showTasks() {
+  const [tasks, chosen] = [state.tasks[$("model").value] ?? [], $("task").value];
+  $("task").replaceChildren(...tasks.map((name) => new Option(name, name)));
+  if (tasks.includes(chosen)) $("task").value = chosen;
+  $("task").hidden = !tasks.length;
+}
+
 async function reply() {
   const blind = $("compare").checked && state.names.length > 1;
   const other = state.names.find((name) => name !== $("model").value);
@@ -67,7 +77,7 @@ async function reply() {
   state.running = new AbortController();
   draw();
   keepPrompt(messages);
-  await Promise.all(turn.sides.map((side) => fill(side, { ...settings(), model: side.model, messages })));
+  await Promise.all(turn.sides.map((side) => fill(side, { ...settings(), ...taskFor(side.model), model: side.model, messages })));
   state.running = null;
   draw();
   $("text").focus();
@@ -234,11 +244,14 @@ function exportConversation() {
 
 async function connect() {
   try {
-    state.names = await api.models($("key").value);
+    const models = await api.models($("key").value);
+    state.names = models.map((model) => model.id);
+    state.tasks = Object.fromEntries(models.map((model) => [model.id, model.tasks ?? []]));
     state.feedback = await api.canTakeFeedback($("key").value);
     $("consent-line").hidden = !state.feedback;
     $("model").replaceChildren(...state.names.map((name) => new Option(name, name)));
     $("compare").disabled = state.names.length < 2;
+    showTasks();
     draw();
   } catch (error) {
     $("turns").replaceChildren(make("p", "error", error.message));
@@ -279,7 +292,9 @@ $("preset").onchange = () => {
   const preset = presets[$("preset").selectedIndex];
   $("system").value = preset.system[state.language];
   $("temperature").value = preset.temperature;
+  if (state.tasks[$("model").value]?.includes(preset.task)) $("task").value = preset.task;
 };
+$("model").onchange = showTasks;
 $("text").oninput = () => { $("text").style.height = "auto"; $("text").style.height = `${$("text").scrollHeight}px`; };
 document.addEventListener("keydown", (event) => {
   if (event.isComposing) return; // a Chinese word is being chosen

@@ -1,7 +1,7 @@
 // Every word of the page, and the four applications as presets: {en, zh}.
 export const words = {
   en: {
-    model: "Model", compare: "compare two, blind", preset: "Preset", fresh: "New", export: "Export",
+    model: "Model", compare: "compare two, blind", preset: "Preset", task: "Task", fresh: "New", export: "Export",
     settings: "Settings", system: "System prompt", temperature: "Temperature", topP: "Top-p",
     maxTokens: "Longest answer (tokens)", seed: "Seed (empty: random)", key: "API key",
     ask: "Ask something", send: "Send", stop: "Stop", edit: "Edit", again: "Regenerate", copy: "Copy",
@@ -15,7 +15,7 @@ export const words = {
     presets: ["Free conversation", "Question answering", "Dialogue", "Summarisation", "Translation"],
   },
   zh: {
-    model: "模型", compare: "盲测两个模型", preset: "预设", fresh: "新对话", export: "导出",
+    model: "模型", compare: "盲测两个模型", preset: "预设", task: "任务", fresh: "新对话", export: "导出",
     settings: "设置", system: "系统提示", temperature: "温度", topP: "Top-p",
     maxTokens: "回答的最大词元数", seed: "种子（留空为随机）", key: "API 密钥",
     ask: "输入问题", send: "发送", stop: "停止", edit: "编辑", again: "重新生成", copy: "复制",
@@ -30,14 +30,15 @@ export const words = {
   },
 };
 
+// `task` is what a model with a soft prompt per task calls it, if it was trained on our own world.
 export const presets = [
   { system: { en: "", zh: "" }, temperature: 0.7 },
-  { system: { en: "Answer the question in one or two sentences. Say so if you do not know.",
+  { task: "qa", system: { en: "Answer the question in one or two sentences. Say so if you do not know.",
               zh: "用一两句话回答问题；不知道就说不知道。" }, temperature: 0 },
-  { system: { en: "You are a friendly, helpful partner in conversation.",
+  { task: "dialogue", system: { en: "You are a friendly, helpful partner in conversation.",
               zh: "你是一个友好而乐于助人的对话伙伴。" }, temperature: 0.9 },
-  { system: { en: "Summarise the text in one short paragraph.",
+  { task: "summarization", system: { en: "Summarise the text in one short paragraph.",
               zh: "用一小段话概括下面的文字。" }, temperature: 0.3 },
-  { system: { en: "Translate: Chinese into English, any other language into Chinese.",
+  { task: "translation", system: { en: "Translate: Chinese into English, any other language into Chinese.",
               zh: "翻译：中文译成英文，其他语言译成中文。" }, temperature: 0 },
 ];
