@@ -155,13 +155,13 @@ class Reading(Generic[R]):
             raise DataError(f"{self.problems[0]}; no row of '{self.path}' can be used as {plural}")
 
 
-def stream_records(path: str | Path, kind: type[R]) -> Iterator[R]:
-    """The records behind a path one by one; at the end, problems are reported. Errors: DataError.
+def stream_records(path: str | Path, kind: type[R], limit: int | None = None) -> Iterator[R]:
+    """The records behind a path one by one, the first `limit` or all; then problems are reported.
 
-    The counterpart of `load_*` for data that is larger than memory.
+    The counterpart of `load_*` for data that is larger than memory. Errors: DataError.
     """
     reading = Reading(path, kind)
-    for _origin, record in reading:
+    for _origin, record in islice(reading, limit):
         yield record
     report_problems(reading.problems)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from instructgpt.config.best_of_n import BestOfNConfig
 from instructgpt.data.jsonl import write_jsonl
-from instructgpt.data.readers import load_prompts
+from instructgpt.data.readers import stream_records
 from instructgpt.data.records import Demonstration, Prompt
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import load_reward_model
@@ -19,6 +20,9 @@ from instructgpt.storage.run_dir import RunDir
 from instructgpt.training.completion_scorer import CompletionScorer
 from instructgpt.training.examples import tokenize_prompts
 from instructgpt.training.rollouts import longest_prompt, sampling_params
+
+_AT_ONCE = 1024
+"""Prompts whose samples are in memory together."""
 
 
 class Candidates(NamedTuple):
@@ -45,10 +49,14 @@ class BestOfN:
         self.n = n
 
     def __call__(
-        self, prompts: Sequence[Prompt], prompt_ids: Sequence[Sequence[int]], params: SamplingParams
+        self,
+        prompts: Sequence[Prompt],
+        prompt_ids: Sequence[Sequence[int]],
+        params: SamplingParams,
+        keys: Sequence[int] | None = None,
     ) -> list[Candidates]:
-        """All n candidates of every prompt."""
-        rollouts = self.engine.generate(prompt_ids, params, n=self.n)
+        """All n candidates of every prompt; `keys` as the engine takes them."""
+        rollouts = self.engine.generate(prompt_ids, params, n=self.n, keys=keys)
         repeated = [prompt for prompt in prompts for _ in range(self.n)]
         scores = self.scorer(repeated, [r for group in rollouts for r in group])
         return [
@@ -67,19 +75,31 @@ def run(config: BestOfNConfig, run: RunDir) -> dict[str, Any]:
     sampler = BestOfN(
         lm, reward_model, config.n, config.sampling.max_slots, hardware.tokens_per_microbatch
     )
-    records = load_prompts(config.prompts, limit=config.num_prompts).records
-    longest = longest_prompt(lm.context, config.sampling)
-    prompts, prompt_ids = tokenize_prompts(records, sampler.renderer, longest)
-    candidates = sampler(prompts, prompt_ids, sampling_params(config.sampling, config.seed))
-    rows = []
-    for prompt, found in zip(prompts, candidates, strict=True):
-        text = sampler.renderer.decode(found.rollouts[found.best].completion_ids)
-        rows.append({**Demonstration(prompt, text).to_dict(), "score": found.scores[found.best]})
-    write_jsonl(run.path("demonstrations.jsonl"), rows)
-    everything = [score for found in candidates for score in found.scores]
+    prompts, prompt_ids = tokenize_prompts(
+        stream_records(config.prompts, Prompt, config.num_prompts),
+        sampler.renderer,
+        longest_prompt(lm.context, config.sampling),
+        folder=run.root,
+    )
+    params = sampling_params(config.sampling, config.seed)
+    everything, best = array("d"), array("d")
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for first in range(0, len(prompts), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            asked = prompts[part]
+            keys = range(first, first + len(asked))
+            found = sampler(asked, prompt_ids[part], params, keys)
+            for prompt, one in zip(asked, found, strict=True):
+                everything.extend(one.scores)
+                best.append(one.scores[one.best])
+                text = sampler.renderer.decode(one.rollouts[one.best].completion_ids)
+                yield {**Demonstration(prompt, text).to_dict(), "score": best[-1]}
+
+    count = write_jsonl(run.path("demonstrations.jsonl"), rows())
     return {
-        "prompts": len(rows),
+        "prompts": count,
         "n": config.n,
         "mean_score": sum(everything) / len(everything),
-        "best_score": sum(row["score"] for row in rows) / len(rows),
+        "best_score": sum(best) / len(best),
     }
