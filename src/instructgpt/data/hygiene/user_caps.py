@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,18 +29,24 @@ def beyond_cap(
     each prompt's own words, not by the order of the records: the first 200 may all be of one day.
     All records of a prompt that stays stay.
     """
-    owned = np.array([at for at, user in enumerate(users) if user is not None], dtype=np.int64)
-    names, owners = np.unique([users[at] or "" for at in owned], return_inverse=True)
+    known: dict[str, int] = {}
+    owned, owners = array("q"), array("q")
+    for at, user in enumerate(users):
+        if user is not None:
+            owned.append(at)
+            owners.append(known.setdefault(user, len(known)))
     digests, prompts = np.unique(identities, return_inverse=True)
-    pairs = owners.reshape(-1) * len(digests) + prompts.reshape(-1)[owned]
+    # one number per user and prompt, a user's behind each other
+    pairs = np.asarray(owners) * len(digests) + prompts.reshape(-1)[np.asarray(owned)]
     distinct = np.unique(pairs)
-    firsts = np.searchsorted(distinct, np.arange(len(names) + 1) * len(digests))
+    counts = np.bincount(distinct // max(len(digests), 1), minlength=len(known))
     beyond: list[int] = []
-    for own in np.split(distinct, firsts[1:-1]):
+    for own in np.split(distinct, np.cumsum(counts)[:-1]):
         if len(own) > cap:
             beyond += sorted(own, key=lambda pair: _draw(seed, digests[pair % len(digests)]))[cap:]
+    names = list(known)
     return [
-        BeyondCap(int(owned[i]), str(names[owners[i]]), int(np.diff(firsts)[owners[i]]))
+        BeyondCap(owned[i], names[owners[i]], int(counts[owners[i]]))
         for i in np.flatnonzero(np.isin(pairs, beyond))
     ]
 
