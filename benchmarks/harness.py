@@ -1,4 +1,4 @@
-"""Interleaved pairs: ours, theirs, ours, theirs ..., each in a process of its own.
+"""Interleaved pairs: ours, theirs, theirs, ours ..., each in a process of its own.
 
 Machines are noisy, and the noise of a minute hits both sides of a pair alike. So the result of a
 benchmark is the median over pairs of the ratio within a pair, shown with the smallest and largest.
@@ -9,20 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
-PEERS = HERE / ".peers"
-OURS = Path(sys.executable)
+from results import HERE, Run, compare, save
 
 
 @dataclass(frozen=True)
@@ -32,36 +26,45 @@ class Side:
     name: str
     python: Path
     script: str
-    arguments: list[str] = field(default_factory=list)
+    arguments: Sequence[str] = ()
 
-    def measure(self, threads: int) -> dict[str, Any]:
+    def measure(self, threads: int, extra: Sequence[str] = ()) -> Run:
         """Run it once. Exits with its own words when it fails."""
-        command = [str(self.python), str(HERE / self.script), *self.arguments]
+        command = [str(self.python), str(HERE / self.script), *self.arguments, *extra]
         command += ["--threads", str(threads)]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment = {
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "OMP_NUM_THREADS": str(threads),
+        }
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             sys.exit(f"{self.name} failed: {' '.join(command)}\n{done.stderr[-3000:]}")
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        found: Run = json.loads(done.stdout.strip().splitlines()[-1])
         return found
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of a benchmark's table. metric: both sides print `METRIC_per_s`; more is better."""
+    """One workload on two sides. aims: metric that both print -> the ratio we want to reach.
 
-    name: str
+    smoke: arguments that make the same work tiny, for `--smoke`.
+    """
+
+    workload: str
     ours: Side
     theirs: Side
-    metric: str
-    aim: float
+    aims: Mapping[str, float]
+    smoke: Sequence[str] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every benchmark takes: --pairs, --only, --threads, --clock."""
+    """What every benchmark takes: --pairs, --only, --threads, --clock, --smoke."""
     parser.add_argument("--pairs", type=int, default=3, help="interleaved pairs per case")
     parser.add_argument("--only", default="", help="run the cases whose name contains this")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both sides")
+    parser.add_argument("--smoke", action="store_true", help="one tiny pair, to see that it runs")
     parser.add_argument(
         "--clock",
         choices=["wall", "cpu"],
@@ -70,87 +73,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_cases(benchmark: str, cases: list[Case], arguments: argparse.Namespace) -> None:
+def run_cases(benchmark: str, cases: Sequence[Case], arguments: argparse.Namespace) -> None:
     """Measure the cases, print a line for each pair and each median, write results/NAME.json."""
-    only = arguments.only
-    rows = [_run_case(case, arguments) for case in cases if only in case.name]
-    if not rows:
-        sys.exit(f"no case of {benchmark} contains '{only}': {', '.join(c.name for c in cases)}")
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{benchmark}.json"
-    before = json.loads(path.read_text())["cases"] if only and path.exists() else []
-    kept = {row["case"]: row for row in before}
-    kept |= {row["case"]: row for row in rows}
-    path.write_text(json.dumps({"machine": machine(), "cases": list(kept.values())}, indent=1))
-    print(f"written: {path.relative_to(HERE.parent)}")
+    wanted = [case for case in cases if arguments.only in case.workload]
+    if not wanted:
+        names = ", ".join(case.workload for case in cases)
+        sys.exit(f"no case of {benchmark} contains '{arguments.only}': {names}")
+    for case in wanted:
+        rows = _run_case(case, arguments)
+        if arguments.smoke:
+            print(f"{case.workload}: both sides run and do the same work", flush=True)
+            continue
+        for row in rows:
+            print(line(row), flush=True)
+        save(benchmark, rows)  # after every case: an interrupted benchmark keeps what it has
 
 
-def _run_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
-    pairs = arguments.pairs
-    metric = f"{case.metric}_per_{'cpu_s' if arguments.clock == 'cpu' else 's'}"
-    ours, theirs, ratios = [], [], []
+def _run_case(case: Case, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    pairs, extra = (1, case.smoke) if arguments.smoke else (arguments.pairs, ())
+    ours: list[Run] = []
+    theirs: list[Run] = []
     for pair in range(pairs):
         # Who goes first alternates: a machine that warms up or slows down favours nobody.
         order = [(case.ours, ours), (case.theirs, theirs)]
         for side, found in order if pair % 2 == 0 else reversed(order):
-            found.append(side.measure(arguments.threads))
-        ratios.append(ours[-1][metric] / theirs[-1][metric])
-        print(
-            f"{case.name}: {metric} {ours[-1][metric]:.4g} against "
-            f"{theirs[-1][metric]:.4g} ({case.theirs.name}), {ratios[-1]:.2f} x",
-            flush=True,
+            found.append(side.measure(arguments.threads, extra))
+        check_same_work(case, ours[-1], theirs[-1])
+    rows = []
+    for metric, aim in case.aims.items():
+        metric = on_clock(metric, arguments.clock)
+        row = {"workload": case.workload, "peer_name": case.theirs.name, "aim": aim}
+        row |= compare(metric, ours, theirs)
+        row |= {"threads": arguments.threads, "runs": {"ours": ours, "peer": theirs}}
+        row["arguments"] = {"ours": list(case.ours.arguments), "peer": list(case.theirs.arguments)}
+        rows.append(row)
+    return rows
+
+
+def check_same_work(case: Case, ours: Run, theirs: Run) -> None:
+    """Exits unless both sides print the same fingerprint of their token ids."""
+    if ours["work"] != theirs["work"]:
+        sys.exit(
+            f"{case.workload}: the sides did not do the same work: {ours['work']} and "
+            f"{theirs['work']} are the fingerprints of their token ids"
         )
-    median = statistics.median(ratios)
-    print(
-        f"{case.name}: {median:.2f} x [{min(ratios):.2f}, {max(ratios):.2f}] in {pairs} pairs; "
-        f"aim {case.aim} x: {'reached' if median >= case.aim else 'not reached'}"
+
+
+def on_clock(metric: str, clock: str) -> str:
+    """The name under which a metric of wall time is printed for processor time."""
+    if clock == "wall":
+        return metric
+    if metric == "seconds":
+        return "cpu_seconds"
+    return metric.replace("_per_s", "_per_cpu_s")
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """A result in words."""
+    reached = "reached" if row["ratio"] >= row["aim"] else "NOT reached"
+    return (
+        f"{row['workload']}: {row['metric']} {row['ours']:.4g} against {row['peer']:.4g} "
+        f"({row['peer_name']}), {row['ratio']:.2f} x [{row['low']:.2f}, {row['high']:.2f}] in "
+        f"{row['pairs']} pairs; aim {row['aim']} x: {reached}"
     )
-    return {
-        "case": case.name,
-        "metric": metric,
-        "peer": case.theirs.name,
-        "ratio": median,
-        "low": min(ratios),
-        "high": max(ratios),
-        "aim": case.aim,
-        "arguments": case.ours.arguments,
-        "threads": arguments.threads,
-        "ours": ours,
-        "theirs": theirs,
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def peer_python(name: str) -> Path:
-    """The Python of the peer's own environment, made from peers/NAME.txt at the first use."""
-    home = PEERS / name
-    python = home / "bin" / "python"
-    wanted = (HERE / "peers" / f"{name}.txt").read_text()
-    stamp = home / "requirements.txt"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"making the environment of {name} in {home.relative_to(HERE.parent)}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-        install = [str(python), "-m", "pip", "install", "-q"]
-        # torch first and alone: the build that is here, not one with gigabytes of CUDA
-        subprocess.run([*install, f"torch=={version('torch').split('+')[0]}"], check=True)
-        subprocess.run([*install, "-r", str(HERE / "peers" / f"{name}.txt")], check=True)
-        stamp.write_text(wanted)
-    return python
-
-
-def machine() -> dict[str, Any]:
-    """Where the numbers come from."""
-    return {
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "transformers")},
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")

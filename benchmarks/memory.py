@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import OURS, RESULTS, machine
+from environments import OURS
+from results import save
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from instructgpt.text.tokenizer import train_bpe
@@ -54,11 +55,11 @@ def main() -> None:
             if not (root / size).exists():
                 make_inputs(root / size, size, rows=arguments.tokens // ROW * STEPS)
             row = measure(root / size, stage, adapter, arguments)
-            rows.append({"case": f"{size} {stage} {adapter}", **row})
+            rows.append({"workload": f"{size} {stage} {adapter}", **row})
             print(line(rows[-1]), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    result = {"machine": machine(), "settings": vars(arguments), "cases": rows}
-    (RESULTS / "memory.json").write_text(json.dumps(result, indent=1))
+    settings = {"dtype": arguments.dtype, "tokens": arguments.tokens}
+    blank = {"metric": "peak_mib", "peer": None, "peer_name": None, "arguments": settings}
+    save("memory", [{**blank, "ours": round(row["peak"] / 2**20), **row} for row in rows])
 
 
 def wanted_cases(only: str) -> list[tuple[str, str, str]]:
@@ -76,7 +77,7 @@ def line(row: dict[str, Any]) -> str:
     """One row of the table."""
     estimate, peak = row["estimate"] / GIB, row["peak"] / GIB
     numbers = [f"{estimate:.2f}", f"{peak:.2f}", f"{estimate / peak:.2f}", f"{row['seconds']:.0f}"]
-    cells = [*row["case"].split(), *numbers]
+    cells = [*row["workload"].split(), *numbers]
     return f"| {' | '.join(cells)} |"
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import argparse
 
-from harness import OURS, Case, Side, add_arguments, run_cases
+from environments import OURS
+from harness import Case, Side, add_arguments, run_cases
+from sizes import TINY
 
 AIMS = {("generate", 1): 3.0, ("generate", 8): 5.0, ("continuous", 1): 1.5, ("continuous", 8): 1.5}
+PEERS = {"generate": "transformers generate", "continuous": "transformers continuous batching"}
 
 
 def main() -> None:
@@ -26,11 +29,11 @@ def main() -> None:
             work = ["--requests", str(requests), "--samples", str(samples)]
             cases.append(
                 Case(
-                    f"rollouts R={requests} K={samples} against {engine}",
+                    f"{requests} requests, K={samples}, {engine}",
                     Side("instructgpt", OURS, "workloads/rollout.py", work),
-                    Side(engine, OURS, "workloads/rollout.py", [*work, "--engine", engine]),
-                    "tokens",
-                    aim,
+                    Side(PEERS[engine], OURS, "workloads/rollout.py", [*work, "--engine", engine]),
+                    {"tokens_per_s": aim},
+                    [*TINY, "--requests", "8"],
                 )
             )
     run_cases("rollouts", cases, arguments)

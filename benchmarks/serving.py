@@ -5,7 +5,7 @@
 
 Every client sends chat requests one after the other, each with a temperature, a stop string and a
 seed of its own, and waits for whole answers of `--tokens` tokens. Servers run one at a time, in
-float32, and answer a warm-up round first. The last lines are JSON.
+float32, and answer a warm-up round first; every measurement starts them anew.
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-KINDS = ("ours", "plain", "batching")
+from harness import line
+from results import compare, save
+
+PEERS = {
+    "plain": "transformers serve",
+    "batching": "transformers serve, continuous batching",
+}
+# ours is to be at least as fast as the slower of them, and well ahead of the one without batching
+AIMS = {"plain": 3.0, "batching": 1.0}
 
 
 def main() -> None:
@@ -33,19 +41,28 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3, help="requests of each client")
     parser.add_argument("--tokens", type=int, default=64, help="per answer")
-    parser.add_argument("--repeats", type=int, default=3, help="measurements of each server")
-    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--pairs", type=int, default=3, help="measurements of each server")
+    parser.add_argument("--only", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--smoke", action="store_true", help="two clients, to see that it runs")
     options = parser.parse_args()
+    if options.smoke:
+        options.clients, options.rounds, options.tokens, options.pairs = 2, 1, 8, 1
+    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in ("ours", *options.only)}
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or random_model(Path(folder) / "random")
-        rates = {kind: measure(kind, model, options) for kind in options.only}
-    medians = {kind: sorted(found)[len(found) // 2] for kind, found in rates.items()}
-    for kind, found in rates.items():
-        shown = " ".join(f"{rate:.0f}" for rate in found)
-        ratio = f"  ours is {medians['ours'] / medians[kind]:.2f} x" if "ours" in medians else ""
-        print(f"{kind:<9} {medians[kind]:7.0f} tokens/s  ({shown}){ratio}")
-    settings = {key: value for key, value in vars(options).items() if key != "only"}
-    print(json.dumps({"settings": settings, "tokens_per_second": rates}))
+        for pair in range(options.pairs):
+            for kind in list(runs) if pair % 2 == 0 else reversed(runs):
+                runs[kind].append({"tokens_per_s": measure(kind, model, options)})
+    settings = {key: getattr(options, key) for key in ("clients", "rounds", "tokens")}
+    rows = []
+    for kind in options.only:
+        workload = f"{options.clients} clients, {options.model or '4 x 256'}"
+        row = {"workload": workload, "peer_name": PEERS[kind], "aim": AIMS[kind]}
+        row |= compare("tokens_per_s", runs["ours"], runs[kind])
+        rows.append(row | {"arguments": settings})
+        print(line(row), flush=True)
+    if not options.smoke:
+        save("serving", rows)
 
 
 def random_model(path: Path) -> str:
@@ -72,8 +89,8 @@ def random_model(path: Path) -> str:
     return str(path)
 
 
-def measure(kind: str, model: str, options: argparse.Namespace) -> list[float]:
-    """Tokens per second of each repeat."""
+def measure(kind: str, model: str, options: argparse.Namespace) -> float:
+    """Generated tokens per second of one server, from its start to its end."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
@@ -87,10 +104,7 @@ def measure(kind: str, model: str, options: argparse.Namespace) -> list[float]:
         try:
             wait_until_healthy(url, server)
             load(url, kind, model, options.clients, 1, options.tokens)
-            return [
-                load(url, kind, model, options.clients, options.rounds, options.tokens)
-                for _ in range(options.repeats)
-            ]
+            return load(url, kind, model, options.clients, options.rounds, options.tokens)
         finally:
             server.terminate()
             server.wait()

@@ -1,32 +1,27 @@
-"""The peer's PPO: PPOTrainer of trl 1.12.0, the last release that has it. Prints one JSON line.
-
-Runs in an environment of its own, so it shares no code with us but workloads/models.py.
-"""
+"""The peer's PPO: PPOTrainer of trl 1.12.0, the last release that has it. Prints one JSON line."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import tempfile
-from pathlib import Path
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workloads"))
 
-import torch
+from common import quiet  # isort: skip
+
+import token_ids
 from datasets import Dataset
+from measure import Stopwatch, report
 from models import (
-    Stopwatch,
     add_model_arguments,
+    begin,
     language_model,
     millions,
-    peak_mib,
-    random_prompts,
     scalar_model,
     word_tokenizer,
 )
+from peft import LoraConfig
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 
@@ -39,13 +34,15 @@ def main() -> None:
     parser.add_argument("--micro", type=int, default=16)
     parser.add_argument("--response", type=int, default=48)
     parser.add_argument("--eos", type=float, default=0.0)
+    parser.add_argument("--lora", action="store_true", help="rank 16 instead of all weights")
     arguments = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(arguments.threads)
-    policy, reference = language_model(arguments, arguments.eos), language_model(arguments)
-    reference.load_state_dict(policy.state_dict())
-    prompts = random_prompts(max(arguments.episodes, 256), arguments.vocab)
-    data = Dataset.from_dict({"input_ids": prompts})
+    begin(arguments)
+    policy = language_model(arguments, arguments.eos)
+    reference = None
+    if not arguments.lora:
+        reference = language_model(arguments)
+        reference.load_state_dict(policy.state_dict())
+    rows = Dataset.from_dict({"input_ids": token_ids.prompts(arguments.episodes, arguments.vocab)})
     with tempfile.TemporaryDirectory() as folder:
         trainer = PPOTrainer(
             args=_config(arguments, folder),
@@ -54,28 +51,30 @@ def main() -> None:
             ref_model=reference,
             reward_model=scalar_model(arguments),
             value_model=scalar_model(arguments),
-            train_dataset=data,
-            eval_dataset=data.select(range(8)),
+            train_dataset=rows,
+            eval_dataset=rows.select(range(8)),
+            peft_config=_lora() if arguments.lora else None,
         )
         watch = Stopwatch()
         trainer.train()
         rates = watch.rates(episodes=arguments.episodes)
-    print(
-        json.dumps(
-            {
-                **rates,
-                "params_m": millions(policy),
-                "peak_mib": peak_mib(),
-            }
-        )
+    report(
+        **rates,
+        params_m=millions(policy),
+        work=token_ids.fingerprint(trainer.train_dataset["input_ids"]),
     )
+
+
+def _lora() -> LoraConfig:
+    layers = ["c_attn", "c_proj", "c_fc"]
+    return LoraConfig(r=16, lora_alpha=32, target_modules=layers, fan_in_fan_out=True)
 
 
 def _config(arguments: argparse.Namespace, folder: str) -> PPOConfig:
     return PPOConfig(
-        output_dir=folder,
-        per_device_train_batch_size=arguments.micro,
-        gradient_accumulation_steps=arguments.batch // arguments.micro,
+        **quiet(folder),
+        per_device_train_batch_size=min(arguments.micro, arguments.batch),
+        gradient_accumulation_steps=max(1, arguments.batch // arguments.micro),
         total_episodes=arguments.episodes,
         num_ppo_epochs=4,
         num_mini_batches=1,
@@ -85,13 +84,8 @@ def _config(arguments: argparse.Namespace, folder: str) -> PPOConfig:
         temperature=1.0,
         learning_rate=1e-5,
         bf16=True,
-        use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=False,
         num_sample_generations=0,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        logging_steps=10**6,
     )
 
 

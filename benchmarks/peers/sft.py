@@ -3,61 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import json
-import random
-import sys
 import tempfile
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workloads"))
+from common import quiet  # isort: skip
 
-import torch
+import token_ids
 from datasets import Dataset
-from models import (
-    FIRST_WORD,
-    Stopwatch,
-    add_model_arguments,
-    language_model,
-    millions,
-    peak_mib,
-    word_tokenizer,
-)
+from measure import Stopwatch, report, training_flops, utilisation
+from models import add_model_arguments, begin, language_model, millions, word_tokenizer
 from trl import SFTConfig, SFTTrainer
 
 
 def main() -> None:
-    """One epoch over --rows demonstrations."""
+    """One epoch over --rows rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_model_arguments(parser)
     parser.add_argument("--rows", type=int, default=1024)
+    parser.add_argument("--documents", type=int, help="tokens of a row")
     parser.add_argument("--batch", type=int, default=8, help="8 is the peer's default")
     parser.add_argument("--no-checkpointing", action="store_true")
     arguments = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(arguments.threads)
-    rng = random.Random(0)
-
-    def words(count: int) -> str:
-        return " ".join(f"t{rng.randrange(FIRST_WORD, arguments.vocab)}" for _ in range(count))
-
-    rows, useful = [], 0
-    for _ in range(arguments.rows):
-        prompt, completion = rng.randint(8, 64), rng.randint(1, 64)
-        rows.append({"prompt": words(prompt), "completion": " " + words(completion)})
-        useful += prompt + completion + 1
+    begin(arguments)
+    rows = token_rows(arguments)
     model = language_model(arguments)
     with tempfile.TemporaryDirectory() as folder:
         settings = SFTConfig(
-            output_dir=folder,
+            **quiet(folder),
             per_device_train_batch_size=arguments.batch,
             num_train_epochs=1,
-            max_length=256,
+            max_length=arguments.context,
             gradient_checkpointing=not arguments.no_checkpointing,
-            use_cpu=not torch.cuda.is_available(),
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            logging_steps=10**6,
+            completion_only_loss=True,
         )
         trainer = SFTTrainer(
             model=model,
@@ -67,17 +43,31 @@ def main() -> None:
         )
         watch = Stopwatch()
         trainer.train()
-        rates = watch.rates(tokens=useful)
-    print(
-        json.dumps(
-            {
-                **rates,
-                "bf16": settings.bf16,
-                "params_m": millions(model),
-                "peak_mib": peak_mib(),
-            }
-        )
+        rates = watch.rates(tokens=sum(len(row["input_ids"]) for row in rows))
+    sizes = [(len(row["input_ids"]), sum(row["completion_mask"])) for row in rows]
+    report(
+        **rates,
+        **utilisation(training_flops(arguments, sizes), rates),
+        bf16=settings.bf16,
+        params_m=millions(model),
+        work=token_ids.fingerprint(trainer.train_dataset["input_ids"]),
     )
+
+
+def token_rows(arguments: argparse.Namespace) -> list[dict[str, list[int]]]:
+    """Token ids and 1 where they are predicted, as the trainer takes them."""
+    if arguments.documents:
+        documents = token_ids.documents(arguments.rows, arguments.vocab, arguments.documents)
+        masks = ([0] + [1] * (len(ids) - 1) for ids in documents)
+        return [_row(ids, mask) for ids, mask in zip(documents, masks, strict=True)]
+    return [
+        _row([*prompt, *completion], [0] * len(prompt) + [1] * len(completion))
+        for prompt, completion in token_ids.demonstrations(arguments.rows, arguments.vocab)
+    ]
+
+
+def _row(ids: list[int], mask: list[int]) -> dict[str, list[int]]:
+    return {"input_ids": ids, "completion_mask": mask}
 
 
 if __name__ == "__main__":

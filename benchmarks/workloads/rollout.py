@@ -8,20 +8,13 @@ the clock starts, so that nobody pays for first uses.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 
+import token_ids
 import torch
-from models import (
-    EOS,
-    PAD,
-    Stopwatch,
-    add_model_arguments,
-    language_model,
-    millions,
-    peak_mib,
-    random_prompts,
-)
+from measure import Stopwatch, report
+from models import add_model_arguments, begin, language_model, millions
+from token_ids import EOS, PAD
 from transformers import GenerationConfig, GPT2LMHeadModel
 
 Sampler = Callable[[list[list[int]]], int]
@@ -38,28 +31,22 @@ def main() -> None:
     parser.add_argument("--response", type=int, default=64)
     parser.add_argument("--eos", type=float, default=0.04)
     arguments = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(arguments.threads)
+    begin(arguments)
     model = language_model(arguments, arguments.eos).eval()
     if torch.cuda.is_available():
         model.cuda()
-    prompts = random_prompts(arguments.requests, arguments.vocab)
+    prompts = token_ids.prompts(arguments.requests, arguments.vocab)
     sample = {"ours": _ours, "generate": _generate, "continuous": _continuous}[arguments.engine](
         model, arguments
     )
     sample(prompts[:4])
     watch = Stopwatch()
     tokens = sample(prompts)
-    rates = watch.rates(tokens=tokens)
-    print(
-        json.dumps(
-            {
-                **rates,
-                "tokens": tokens,
-                "params_m": millions(model),
-                "peak_mib": peak_mib(),
-            }
-        )
+    report(
+        **watch.rates(tokens=tokens),
+        tokens=tokens,
+        params_m=millions(model),
+        work=token_ids.fingerprint(prompts),
     )
 
 

@@ -1,25 +1,16 @@
-"""Our SFT on the workload of the benchmark; prints one JSON line.
+"""Our SFT, or pretraining, on the workload of the benchmark; prints one JSON line.
 
-Prompts of 8 to 64 random tokens, completions of 1 to 64, the loss on the completion.
+Demonstrations with the loss on the completion; with --documents rows of that many tokens, each of
+them predicted, as in pretraining.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import random
 
-import torch
-from models import (
-    EOS,
-    FIRST_WORD,
-    Stopwatch,
-    Tokenizer,
-    add_model_arguments,
-    language_model,
-    millions,
-    peak_mib,
-)
+import token_ids
+from measure import Stopwatch, report, training_flops, utilisation
+from models import Tokenizer, add_model_arguments, begin, language_model, millions
 
 from instructgpt.config.sft import SFTConfig
 from instructgpt.distributed.world import World
@@ -31,22 +22,51 @@ from instructgpt.training.sft import SFTTrainer
 
 
 def main() -> None:
-    """One epoch over --rows demonstrations."""
+    """One epoch over --rows rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_model_arguments(parser)
     parser.add_argument("--rows", type=int, default=1024)
+    parser.add_argument("--documents", type=int, help="tokens of a row")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--tokens-per-microbatch", type=int, default=4096)
     arguments = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(arguments.threads)
+    begin(arguments)
     device = choose_device()
     dtype, _ = choose_dtype(arguments.dtype, device)
     lm = CausalLM(language_model(arguments).to(device), Tokenizer(), dtype)
     use_fast_kernels(lm.model, dtype)
-    rows = demonstrations(arguments.rows, arguments.vocab)
-    trainer = SFTTrainer(
+    rows = token_rows(arguments)
+    trainer = make_trainer(arguments, lm, rows)
+    watch = Stopwatch()
+    for step in range(trainer.total_steps):
+        trainer.step(step)
+    rates = watch.rates(tokens=sum(len(ids) for ids, _ in rows))
+    report(
+        **rates,
+        **utilisation(training_flops(arguments, [(len(i), sum(m)) for i, m in rows]), rates),
+        dtype=str(dtype),
+        params_m=millions(lm.model),
+        work=token_ids.fingerprint(ids for ids, _ in rows),
+    )
+
+
+def token_rows(arguments: argparse.Namespace) -> list[TokenSequence]:
+    """Token ids, and whether each of them is predicted."""
+    if arguments.documents:
+        documents = token_ids.documents(arguments.rows, arguments.vocab, arguments.documents)
+        return [(ids, [False] + [True] * (len(ids) - 1)) for ids in documents]
+    return [
+        ([*prompt, *completion], [False] * len(prompt) + [True] * len(completion))
+        for prompt, completion in token_ids.demonstrations(arguments.rows, arguments.vocab)
+    ]
+
+
+def make_trainer(
+    arguments: argparse.Namespace, lm: CausalLM, rows: list[TokenSequence]
+) -> SFTTrainer:
+    """Nothing held out: training alone is measured."""
+    return SFTTrainer(
         SFTConfig(
             model="-",
             demonstrations="-",
@@ -62,33 +82,6 @@ def main() -> None:
         keep=lambda summary: None,
         world=World(),
     )
-    useful = sum(len(ids) for ids, _ in rows)
-    watch = Stopwatch()
-    for step in range(trainer.total_steps):
-        trainer.step(step)
-    rates = watch.rates(tokens=useful)
-    parameters = sum(p.numel() for p in lm.model.parameters())
-    print(
-        json.dumps(
-            {
-                **rates,
-                "dtype": str(dtype),
-                "tflops": 6 * parameters * rates["tokens_per_s"] / 1e12,
-                "params_m": millions(lm.model),
-                "peak_mib": peak_mib(),
-            }
-        )
-    )
-
-
-def demonstrations(count: int, vocab: int) -> list[TokenSequence]:
-    rng = random.Random(0)
-    rows = []
-    for _ in range(count):
-        prompt, completion = rng.randint(8, 64), rng.randint(1, 64)
-        ids = [rng.randrange(FIRST_WORD, vocab) for _ in range(prompt + completion)]
-        rows.append(([*ids, EOS], [False] * prompt + [True] * (completion + 1)))
-    return rows
 
 
 if __name__ == "__main__":
