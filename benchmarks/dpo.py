@@ -2,8 +2,8 @@
 
     python benchmarks/dpo.py [--pairs 3] [--only best]
 
-GPT-2 architecture, 4.3M parameters, random weights; 64 prompts of 8 to 64 tokens with 6 completions
-of 1 to 64 each: 960 pairs. We read every completion once, the peer both sides of every pair.
+GPT-2 architecture, 4.3M parameters, random weights; 32 prompts of 8 to 64 tokens with 6 completions
+of 1 to 64 each: 480 pairs. We read every completion once, the peer both sides of every pair.
 "defaults" are the peer's; "best" is without activation checkpointing.
 """
 
@@ -15,7 +15,7 @@ from environments import OURS, peer_python
 from harness import Case, Side, add_arguments, run_cases
 from sizes import SHAPES, TINY
 
-WORK = [*SHAPES["4.3M"], "--rankings", "64", "--completions", "6"]
+WORK = [*SHAPES["4.3M"], "--rankings", "32", "--completions", "6"]
 SETTINGS = {"defaults": [], "best": ["--no-checkpointing"]}
 
 

@@ -4,7 +4,7 @@
 
 Policy, reference, reward model and critic of one size, GPT-2 architecture, random weights; prompts
 of 8 to 64 tokens, up to 48 new ones, four epochs of one minibatch each; 128 episodes in batches of
-64 at 4.3M, one batch of 32 at 124M. "full length": every completion is 48 tokens, the peer's best
+64 at 4.3M, one batch of 16 at 124M. "full length": every completion is 48 tokens, the peer's best
 case; "real lengths": 6 % chance of an end at each token.
 """
 
@@ -18,7 +18,7 @@ from sizes import SHAPES, TINY
 
 WORK = {
     "4.3M": ["--episodes", "128", "--batch", "64"],
-    "124M": ["--episodes", "32", "--batch", "32"],
+    "124M": ["--episodes", "16", "--batch", "16"],
 }
 # episodes per second, and a peak below the peer's; half of it at 124M
 KINDS = {

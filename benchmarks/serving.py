@@ -119,7 +119,7 @@ def command(kind: str, model: str, port: int) -> list[str]:
     start += ["--port", str(port), "--dtype", "float32"]
     if kind == "batching":
         # its default cache takes most of the memory and is then far slower
-        start += ["--continuous-batching", "--cb-num-blocks", "512", "--cb-max-batch-tokens", "512"]
+        start += ["--continuous-batching", "--cb-num-blocks", "256", "--cb-max-batch-tokens", "256"]
     return start
 
 

@@ -33,6 +33,7 @@ CHINESE = {
     "tokens/s": "词元/秒",
     "pairs/s": "对/秒",
     "core-s": "核·秒",
+    "useful": "有用的",
     "reached": "达到",
     "**missed**": "**未达到**",
     "whole": "合计",
@@ -51,6 +52,10 @@ UNITS = {
     "seconds": "s",
     "cpu_seconds": "core-s",
     "peak_mib": "MiB",
+    "matrix_tflops": "TFLOP/s",
+    "useful_tflops": "useful TFLOP/s",
+    "copy_gb_per_s": "GB/s",
+    "gb_per_s": "GB/s",
 }
 HEADS = {
     "en": {
@@ -59,7 +64,7 @@ HEADS = {
         "memory": ("run", "estimate, MiB", "peak, MiB"),
         "growth": ("axis", "parameters, M", "rate", "peak, MiB"),
         "quickstart": ("stage", "seconds", "core-seconds"),
-        "gpu": ("workload", "ours", "peer", "ratio", "matrix rate used", "bandwidth used"),
+        "gpu": ("workload", "ours", "beside", "ratio", "aim"),
         "sources": ("benchmark", "measured", "revision", "threads", "machine"),
     },
     "zh": {
@@ -68,7 +73,7 @@ HEADS = {
         "memory": ("运行", "估计，MiB", "峰值，MiB"),
         "growth": ("维度", "参数，百万", "速率", "峰值，MiB"),
         "quickstart": ("阶段", "秒", "核·秒"),
-        "gpu": ("工作", "我们", "对方", "比值", "矩阵速率利用率", "带宽利用率"),
+        "gpu": ("工作", "我们", "与之相比", "比值", "目标"),
         "sources": ("基准", "测量日期", "修订", "线程", "机器"),
     },
 }
@@ -101,9 +106,9 @@ def write_page(results: Mapping[str, Sequence[Row]], language: str) -> str:
     shown = {name: _table(name, rows, language) for name, rows in tables.items()}
     missed = [
         f"{name}: {row['workload']}, {UNITS[row['metric']]}: {row['ratio']:.2f} x, {row['aim']:g} x"
-        for name in COMPARED
+        for name in (*COMPARED, "gpu")
         for row in results.get(name, ())
-        if row["ratio"] < row["aim"]
+        if row.get("aim") is not None and row["peer"] is not None and row["ratio"] < row["aim"]
     ]
     measured = any(tables[name] for name in COMPARED)
     facts = {"tables": shown, "missed": [_say(m, language) for m in missed], "measured": measured}
@@ -119,7 +124,7 @@ def compared(rows: Iterable[Row]) -> list[list[str]]:
             f"{_amount(row['peer'], row['metric'])} ({row['peer_name']})",
             f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
             str(row["pairs"]),
-            f"{row['aim']:g}, {'reached' if row['ratio'] >= row['aim'] else '**missed**'}",
+            _aim(row),
         ]
         for row in rows
     ]
@@ -160,20 +165,17 @@ def quickstart(rows: Iterable[Row]) -> list[list[str]]:
 
 
 def gpu(rows: Iterable[Row]) -> list[list[str]]:
-    """As `compared`, with shares of what the device can do; without a peer "-"."""
+    """Ours beside a peer or beside what the device can do; "-" where there is neither."""
     found = []
     for row in rows:
-        has_peer = row["peer"] is not None
-        shares = (row.get("matrix_share"), row.get("bandwidth_share"))
-        found.append(
-            [
-                row["workload"],
-                _amount(row["ours"], row["metric"]),
-                f"{_amount(row['peer'], row['metric'])} ({row['peer_name']})" if has_peer else "-",
-                f"{row['ratio']:.2f}" if has_peer else "-",
-                *("-" if share is None else f"{share:.0%}" for share in shares),
-            ]
-        )
+        cells = [row["workload"], _amount(row["ours"], row["metric"])]
+        if row["peer"] is None:
+            cells += ["-", "-", "-"]
+        else:
+            cells.append(f"{_amount(row['peer'], row['metric'])} ({row['peer_name']})")
+            cells.append(f"{row['ratio']:.2f}")
+            cells.append("-" if row["aim"] is None else _aim(row))
+        found.append(cells)
     return found
 
 
@@ -188,6 +190,10 @@ def sources(results: Mapping[str, Sequence[Row]]) -> list[list[str]]:
             threads = str(row.get("threads", "-"))
             found[(f"`{name}`", row["date"], f"`{row['revision']}`", threads, place)] = None
     return [list(key) for key in found]
+
+
+def _aim(row: Row) -> str:
+    return f"{row['aim']:g}, {'reached' if row['ratio'] >= row['aim'] else '**missed**'}"
 
 
 def _middle(runs: Sequence[Row], key: str) -> float:

@@ -100,7 +100,8 @@ def _generate(model: GPT2LMHeadModel, arguments: argparse.Namespace) -> Sampler:
 def _continuous(model: GPT2LMHeadModel, arguments: argparse.Namespace) -> Sampler:
     from transformers import ContinuousBatchingConfig
 
-    cache = ContinuousBatchingConfig(num_blocks=1024, max_batch_tokens=1024)
+    # the fastest of six sizes tried; with 1,024 blocks and tokens it is half as fast on a CPU
+    cache = ContinuousBatchingConfig(num_blocks=256, max_batch_tokens=256)
     settings = GenerationConfig(**_settings(arguments))
 
     def sample(prompts: list[list[int]]) -> int:

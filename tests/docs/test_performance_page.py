@@ -64,19 +64,14 @@ def results(generator, tmp_path):
     """As the benchmarks leave them on disk."""
     growth = {"workload": "sequence 64", "metric": "tokens_per_s", "ours": 9.5, **NO_PEER}
     stage = {"workload": "sft", "metric": "seconds", "ours": 40.0, "core_seconds": 79.6, **NO_PEER}
-    gpu = {
-        "workload": "SFT, 1B",
-        "metric": "tokens_per_s",
-        "ours": 20000.0,
-        "matrix_share": 0.51,
-        **NO_PEER,
-    }
+    gpu = {"workload": "SFT, 1B", "metric": "tokens_per_s", "ours": 20000.0, **NO_PEER}
+    share = {**gpu, "metric": "gb_per_s", "ours": 1500.0, "peer": 3000.0, "peer_name": "a copy"}
     files = {
         "sft": [COMPARED],
         "ppo": [MISSED],
         "growth": [{**growth, "peak_mib": 600, "params_m": 4.27}],
         "quickstart": [stage],
-        "gpu": [gpu],
+        "gpu": [gpu, {**share, "ratio": 0.5, "aim": 0.5}],
     }
     for name, rows in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "rows": rows}))
@@ -94,7 +89,8 @@ def results(generator, tmp_path):
         "| 124M, best | 60% | 20% | 402 |",
         "| sequence 64 | 4.3 | 9.5 tokens/s | 600 |",
         "| sft | 40 | 80 |",
-        "| SFT, 1B | 20000 tokens/s | - | - | 51% | - |",
+        "| SFT, 1B | 20000 tokens/s | - | - | - |",
+        "| SFT, 1B | 1500 GB/s | 3000 GB/s (a copy) | 0.50 | 0.5, reached |",
         "| `sft` | 2026-11-26 | `abc1234` | 2 | Some CPU, 2 cores, torch 2.13.0, "
         "transformers 5.23.0 |",
     ],
