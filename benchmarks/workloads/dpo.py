@@ -29,7 +29,7 @@ def main() -> None:
     device = choose_device()
     dtype, _ = choose_dtype(arguments.dtype, device)
     policy = CausalLM(language_model(arguments).to(device), Tokenizer(), dtype)
-    use_fast_kernels(policy.model, dtype)
+    use_fast_kernels(policy.model)
     rankings = token_rankings(arguments)
     config = DPOConfig(
         model="-",

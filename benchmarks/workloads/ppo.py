@@ -67,7 +67,7 @@ def make_models(arguments: argparse.Namespace) -> PPOModels:
     policy = CausalLM(language_model(arguments, arguments.eos).to(device), Tokenizer(), dtype)
     reward_model = ScalarModel(scalar_model(arguments).to(device), Tokenizer(), dtype)
     for model in (policy, reward_model):
-        use_fast_kernels(model.model, dtype)
+        use_fast_kernels(model.model)
     if arguments.lora:
         return _with_lora(policy, reward_model)
     reference = CausalLM(copy.deepcopy(policy.model), Tokenizer(), dtype)

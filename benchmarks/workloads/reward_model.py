@@ -29,7 +29,7 @@ def main() -> None:
     device = choose_device()
     dtype, _ = choose_dtype(arguments.dtype, device)
     reward_model = ScalarModel(scalar_model(arguments).to(device), Tokenizer(), dtype)
-    use_fast_kernels(reward_model.model, dtype)
+    use_fast_kernels(reward_model.model)
     rankings = token_rankings(arguments)
     trainer = RewardModelTrainer(
         RewardModelConfig(

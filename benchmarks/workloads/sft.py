@@ -35,7 +35,7 @@ def main() -> None:
     device = choose_device()
     dtype, _ = choose_dtype(arguments.dtype, device)
     lm = CausalLM(language_model(arguments).to(device), Tokenizer(), dtype)
-    use_fast_kernels(lm.model, dtype)
+    use_fast_kernels(lm.model)
     rows = token_rows(arguments)
     trainer = make_trainer(arguments, lm, rows)
     watch = Stopwatch()
