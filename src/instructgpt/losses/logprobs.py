@@ -91,7 +91,10 @@ def chunked_token_logprobs(
     chunks = zip(
         torch.split(hidden_ND, chunk_size), torch.split(targets_N, chunk_size), strict=True
     )
-    parts = [checkpoint(one_chunk, *chunk, use_reentrant=False) for chunk in chunks]
+    parts = [
+        checkpoint(one_chunk, *chunk, use_reentrant=False, preserve_rng_state=False)  # no dropout
+        for chunk in chunks
+    ]
     logprobs, entropies = zip(*parts, strict=True)
     return torch.cat(logprobs), torch.cat(entropies) if with_entropy else None
 

@@ -22,7 +22,10 @@ from instructgpt.text.chat_template import ChatRenderer
 logger = logging.getLogger(__name__)
 
 # Logits alive at once: 64 M in float32 are 256 MB, forward and as much again backward.
-MAX_LOGITS = 1 << 26
+_MAX_LOGITS = 1 << 26
+# A GPU adds up the gradient of the output layer once per chunk: the fewer the better. With the
+# gradient and the log-softmax, 12 bytes each, they take a twentieth of its memory.
+_GPU_BYTES_PER_LOGIT = 256
 
 
 class CausalLM(TrainableModel):
@@ -37,7 +40,7 @@ class CausalLM(TrainableModel):
     ) -> None:
         super().__init__(model, tokenizer, dtype, adapter)
         vocabulary = model.get_input_embeddings().weight.shape[0]
-        self._logit_rows = max(1, MAX_LOGITS // vocabulary)
+        self._logit_rows = max(1, max_logits(model.device) // vocabulary)
         self._separable_head = head_is_separable(model)
         if not self._separable_head:
             logger.warning(
@@ -93,6 +96,13 @@ class CausalLM(TrainableModel):
                 states_ND, head, targets_N, temperature, self._logit_rows, with_entropy
             )
         return logprobs_N, entropy_N, where_BT
+
+
+def max_logits(device: torch.device) -> int:
+    """How many logits a loss may hold at once on this device."""
+    if device.type != "cuda":
+        return _MAX_LOGITS
+    return int(torch.cuda.get_device_properties(device).total_memory) // _GPU_BYTES_PER_LOGIT
 
 
 def _scatter(values_N: Tensor, where_BT: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from instructgpt.models.attention import use_cpu_attention
+from instructgpt.models.gpu_kernels import use_gpu_kernels
 from instructgpt.models.products import WRITTEN_OUT_GELU
 
 
@@ -15,6 +16,7 @@ def use_fast_kernels(model: PreTrainedModel) -> None:
     Call it when the model is on its device.
     """
     use_cpu_attention(model)
+    use_gpu_kernels(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, WRITTEN_OUT_GELU):

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from instructgpt.models.adapters import Adapter
-from instructgpt.models.causal_lm import MAX_LOGITS, CausalLM
+from instructgpt.models.causal_lm import CausalLM, max_logits
 from instructgpt.models.trainable import TrainableModel
 
 _GATED = ("gate_proj", "gate_up_proj", "w1")
@@ -61,7 +61,7 @@ def activation_bytes(model: TrainableModel, tokens: int) -> int:
     vocabulary = model.model.get_input_embeddings().weight.shape[0]
     # a chunk of logits, its gradient, and its log-softmax in float32; only a CPU leaves them narrow
     logit = _size(model.dtype) if model.device.type == "cpu" else 4
-    return tokens * per_token + min(tokens * vocabulary, MAX_LOGITS) * (2 * logit + 4)
+    return tokens * per_token + min(tokens * vocabulary, max_logits(model.device)) * (2 * logit + 4)
 
 
 def cast_bytes(model: TrainableModel) -> int:

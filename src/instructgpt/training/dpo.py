@@ -21,6 +21,7 @@ from instructgpt.losses.masked import masked_sum
 from instructgpt.losses.reward_model import RankingPairs, ranking_pairs
 from instructgpt.models.batch import TokenBatch, ask_by_length, token_budget_batches
 from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.compiled import compile_models
 from instructgpt.models.load import load_causal_lm
 from instructgpt.models.lora import attach_lora
 from instructgpt.progress import progress
@@ -77,6 +78,7 @@ def run(config: DPOConfig, run: RunDir) -> dict[str, Any]:
         items=config.batch_size,
         largest=largest_ranking(train),
     )
+    compile_models(models, config.compile)
     with watched_memory(run, world, models, parts):
         drive(
             trainer,

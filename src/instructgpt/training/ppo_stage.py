@@ -11,6 +11,7 @@ from instructgpt.data.readers import load_prompts, stream_records
 from instructgpt.data.records import Prompt
 from instructgpt.distributed.world import World
 from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.compiled import compile_models
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.types import Rollout
 from instructgpt.storage.run_dir import RunDir
@@ -85,6 +86,7 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
         positions=longest,
         averaged=True,
     )
+    compile_models(models._asdict(), config.compile)
     with watched_memory(run, world, models._asdict(), parts):
         drive(
             trainer,

@@ -11,6 +11,7 @@ from instructgpt.data.readers import stream_records
 from instructgpt.data.records import Document
 from instructgpt.distributed.world import World
 from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.compiled import compile_models
 from instructgpt.models.create import create_causal_lm
 from instructgpt.models.kernels import use_fast_kernels
 from instructgpt.models.load import load_causal_lm
@@ -52,6 +53,7 @@ def run(config: PretrainConfig, run: RunDir) -> dict[str, Any]:
         items=trainer.rows_per_step,
         largest=config.row_tokens,
     )
+    compile_models(models, config.compile)
     with watched_memory(run, world, models, parts):
         drive(
             trainer,

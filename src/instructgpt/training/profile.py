@@ -38,7 +38,10 @@ def recorded(run: RunDir) -> Iterator[Callable[[], None]]:
         activities.append(ProfilerActivity.CUDA)
     steps = schedule(wait=0, warmup=_SKIPPED, active=_RECORDED, repeat=1)
     path.unlink(missing_ok=True)
-    with profile(activities=activities, schedule=steps, on_trace_ready=save) as recording:
+    # acc_events changes nothing in one cycle of the schedule; without it torch 2.11 warns of more.
+    with profile(
+        activities=activities, schedule=steps, on_trace_ready=save, acc_events=True
+    ) as recording:
         yield recording.step
     if not path.exists():
         logger.warning("nothing was recorded: the stage had no step left to do")

@@ -19,6 +19,7 @@ from instructgpt.losses.reward_model import (
     reward_bias,
 )
 from instructgpt.models.batch import TokenBatch, token_budget_batches
+from instructgpt.models.compiled import compile_models
 from instructgpt.models.load import new_reward_model
 from instructgpt.models.lora import attach_lora
 from instructgpt.models.scalar_model import ScalarModel
@@ -70,6 +71,7 @@ def run(config: RewardModelConfig, run: RunDir) -> dict[str, Any]:
         items=config.batch_size,
         largest=largest_ranking(trainer.train),
     )
+    compile_models(models, config.compile)
     with watched_memory(run, world, models, parts):
         drive(
             trainer,

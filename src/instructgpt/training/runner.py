@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.profiler import record_function
 
 from instructgpt.distributed.world import World
@@ -132,17 +133,27 @@ def time_table(timings: Sequence[Mapping[str, Any]], seconds: float) -> str:
 
 def _save(stage: Stage, run: RunDir, world: World, done: int) -> None:
     with stage.clock.phase("checkpoint"):
-        run.save_checkpoint(done, {"stage": stage.state_dict(), "torch_rng": torch.get_rng_state()})
+        run.save_checkpoint(done, {"stage": stage.state_dict(), **_rng_states()})
         world.barrier()
+
+
+def _rng_states() -> dict[str, Tensor]:
+    """Of dropout; everything else draws from its own. A GPU draws where it computes."""
+    states = {"torch_rng": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        states["cuda_rng"] = torch.cuda.get_rng_state()
+    return states
 
 
 def _resume(stage: Stage, run: RunDir, world: World) -> int:
     checkpoint = run.load_checkpoint()
     world.barrier()
     if checkpoint is None:
-        torch.manual_seed(run.manifest["seed"])  # of dropout; everything else draws from its own
+        torch.manual_seed(run.manifest["seed"])
         return 0
     step, state = checkpoint
     stage.load_state_dict(state["stage"])
     torch.set_rng_state(state["torch_rng"])
+    if "cuda_rng" in state and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda_rng"])
     return step

@@ -11,6 +11,7 @@ from instructgpt.data.records import Demonstration, Prompt
 from instructgpt.distributed.world import World
 from instructgpt.models.adapter_files import read_adapter
 from instructgpt.models.causal_lm import CausalLM
+from instructgpt.models.compiled import compile_models
 from instructgpt.models.load import load_causal_lm, load_reward_model
 from instructgpt.models.lora import attach_lora
 from instructgpt.models.soft_prompt_files import read_soft_prompts
@@ -88,6 +89,7 @@ def run(config: SFTConfig, run: RunDir) -> dict[str, Any]:
         items=config.batch_size,
         largest=max(sequence_lengths(trainer.train)),
     )
+    compile_models(models, config.compile)
     with watched_memory(run, world, models, parts):
         drive(
             trainer,

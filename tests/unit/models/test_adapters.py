@@ -141,7 +141,8 @@ def test_peft_loads_the_adapter_and_merges_it_alike(base, tmp_path):
     loaded = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter"
     )
-    assert torch.equal(_logits(loaded), _logits(lm.model))
+    # ours may run another kernel of GELU, which differs by a rounding on some processors
+    torch.testing.assert_close(_logits(loaded), _logits(lm.model), atol=1e-6, rtol=0)
     theirs = loaded.merge_and_unload().state_dict()
     for key, tensor in merged_model(lm.model, lm.adapter).state_dict().items():
         torch.testing.assert_close(tensor, theirs[key], atol=1e-6, rtol=0)

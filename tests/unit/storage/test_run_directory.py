@@ -56,7 +56,8 @@ def test_a_new_run_says_what_it_is(tmp_path: Path) -> None:
     expected = {"stage": "sft", "seed": 3, "parents": {"base": "ab12"}, "resumed": []}
     assert manifest.items() >= expected.items()
     assert manifest["environment"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert manifest["environment"]["packages"]["torch"] == torch.__version__
+    installed = manifest["environment"]["packages"]["torch"]
+    assert installed.split("+")[0] == torch.__version__.split("+")[0]  # local builds differ
     assert manifest["environment"]["cores"] >= 1
     read_back = yaml.safe_load((root / "config.yaml").read_text())
     assert read_back == {"model": "@base/model", "optim": {"lr": 1e-5, "betas": [0.9, 0.95]}}
