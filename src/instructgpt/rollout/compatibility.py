@@ -17,15 +17,16 @@ from torch import Tensor
 from instructgpt.errors import EngineError
 from instructgpt.models.attention import NAME as CPU_ATTENTION
 from instructgpt.models.causal_lm import context_length
+from instructgpt.models.gpu_attention import NAME as GPU_ATTENTION
+from instructgpt.rollout.cuda_graphs import recorder_for
 from instructgpt.rollout.forward import ForwardPass
-from instructgpt.rollout.kv_cache import SlotCache
 from instructgpt.rollout.lockstep_decoder import LockstepDecoder
-from instructgpt.rollout.slot_decoder import SlotDecoder
+from instructgpt.rollout.slot_decoder import SlotDecoder, Slots
 
-_MASKED_ATTENTION = ("sdpa", "eager", CPU_ATTENTION)  # they take an additive mask
+_MASKED_ATTENTION = ("sdpa", "eager", CPU_ATTENTION, GPU_ATTENTION)  # additive masks
 _WINDOW_NAMES = ("sliding_window", "attention_chunk_size", "window_size")
 _WINDOWED_LAYERS = ("sliding_attention", "chunked_attention")
-_PROBE_TOKENS = 6
+_PROBE_TOKENS = 8
 
 # What foreign code raises when it is handed something it was not written for.
 _REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
@@ -46,7 +47,14 @@ def slot_obstacle(decoder: SlotDecoder) -> str | None:
     missing = [a for a in ("position_ids", "past_key_values") if not forward.accepts(a)]
     if missing:
         return f"its forward pass takes no {' and no '.join(missing)}"
-    return _disagreement(forward, lambda prompts: _slot_logits(decoder, prompts))
+    return _disagreement(forward, lambda prompts: _slot_logits(decoder, prompts, recorded=False))
+
+
+def recording_obstacle(decoder: SlotDecoder) -> str | None:
+    """Why steps of a model that decodes through slots cannot be recorded; None when they can."""
+    return _disagreement(
+        decoder.forward, lambda prompts: _slot_logits(decoder, prompts, recorded=True)
+    )
 
 
 def lockstep_obstacle(decoder: LockstepDecoder, forward: ForwardPass) -> str | None:
@@ -79,7 +87,7 @@ def _disagreement(
         raise
     except _REFUSALS as error:
         reason = " ".join(str(error).split())[:200]
-        return f"its forward pass refuses the cache ({type(error).__name__}: {reason})"
+        return f"its forward pass refuses this ({type(error).__name__}: {reason})"
     worst = max(_difference(forward, ids, logits_V) for ids, logits_V in pairs)
     if worst <= _tolerance(forward, pairs[0][1]):
         return None
@@ -101,27 +109,32 @@ def _tolerance(forward: ForwardPass, logits_V: Tensor) -> float:
     return 3e-4 if forward.device.type == "cpu" else 5e-3  # accelerators may multiply in TF32
 
 
-def _slot_logits(decoder: SlotDecoder, prompts: list[list[int]]) -> list[tuple[list[int], Tensor]]:
-    """Ragged prompts, a shared one, a row that leaves and one that moves into its slot."""
+def _slot_logits(
+    decoder: SlotDecoder, prompts: list[list[int]], recorded: bool
+) -> list[tuple[list[int], Tensor]]:
+    """Ragged prompts, a shared one, a row that leaves and one that moves into its slot.
+
+    A recording is made by the second step of a size; the third repeats it with other numbers.
+    """
     first, second, third = prompts[0][:3], prompts[1][:1], prompts[2][:2]
     logits, block = decoder.read_prompts([first, second, third])
     pairs = list(zip([first, second, third], logits, strict=True))
-    cache = SlotCache(max_slots=4)
-    cache.enter(block, [1, 0, 2, 0], [0, 1, 2, 3])
+    slots = Slots(decoder, 4, recorder_for(decoder.forward.device) if recorded else None)
+    slots.cache.enter(block, [1, 0, 2, 0], [0, 1, 2, 3])
     rows = [[*second, *prompts[0][:1]], [*first, 1], [*third, 2], [*first, 3]]
-    pairs += _fed(decoder, cache, rows)
-    cache.move([1], [3])
+    pairs += _fed(slots, rows)
+    slots.cache.move([1], [3])
     rows = [[*rows[0], 2], [*rows[3], 1], [*rows[2], 0]]
-    return pairs + _fed(decoder, cache, rows)
+    for token in (1, 2, 0):
+        pairs += _fed(slots, rows)
+        rows = [[*row, token] for row in rows]
+    return pairs
 
 
-def _fed(
-    decoder: SlotDecoder, cache: SlotCache, rows: list[list[int]]
-) -> list[tuple[list[int], Tensor]]:
+def _fed(slots: Slots, rows: list[list[int]]) -> list[tuple[list[int], Tensor]]:
     """Feed the last token of each row; the tokens before it are in the cache."""
-    fed = [[row[-1] for row in rows], [len(row) - 1 for row in rows]]
-    ids_N, positions_N = torch.tensor(fed, device=decoder.forward.device)
-    logits_NV = decoder.advance(cache, ids_N, positions_N, max(map(len, rows)))
+    last, positions = [row[-1] for row in rows], [len(row) - 1 for row in rows]
+    logits_NV = slots.advance(last, positions).clone()
     return list(zip(rows, logits_NV, strict=True))
 
 

@@ -19,8 +19,14 @@ from transformers import PreTrainedModel
 
 from instructgpt.errors import EngineError
 from instructgpt.models.causal_lm import context_length
-from instructgpt.rollout.compatibility import attention_window, lockstep_obstacle, slot_obstacle
+from instructgpt.rollout.compatibility import (
+    attention_window,
+    lockstep_obstacle,
+    recording_obstacle,
+    slot_obstacle,
+)
 from instructgpt.rollout.completions import Completions
+from instructgpt.rollout.cuda_graphs import recorder_for
 from instructgpt.rollout.forward import ForwardPass
 from instructgpt.rollout.lockstep_decoder import LockstepDecoder
 from instructgpt.rollout.plain_decoder import PlainDecoder
@@ -198,6 +204,7 @@ class Engine(BaseEngine):
         else:
             obstacle = self._known("slots", lambda: slot_obstacle(self._slots))
         if obstacle is None:
+            self._decide_on_recording()
             return self._slots
         second = self._known("lockstep", lambda: lockstep_obstacle(self._lockstep, self.forward))
         if second is None:
@@ -205,6 +212,14 @@ class Engine(BaseEngine):
             return self._lockstep
         self._warn(f"one full forward pass per token (very slow): {obstacle}; {second}")
         return self._plain
+
+    def _decide_on_recording(self) -> None:
+        if recorder_for(self.forward.device) is None:
+            return
+        why = self._known("recording", lambda: recording_obstacle(self._slots))
+        if why is not None:
+            self._slots.recording = False
+            self._warn(f"without CUDA graphs: {why}")
 
     def _known(self, way: str, find: Callable[[], str | None]) -> str | None:
         if way not in self._obstacles:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from instructgpt.models.attention import use_cpu_attention
+from instructgpt.models.compiled import as_written
+from instructgpt.models.gpu_kernels import use_gpu_kernels
 from instructgpt.models.precision import autocast
 from instructgpt.models.products import generation_kernels
 
@@ -29,6 +31,7 @@ class ForwardPass:
         self._arguments = frozenset(inspect.signature(model.forward).parameters)
         self._held_by: int | None = None  # the thread inside `ready`
         use_cpu_attention(model)
+        use_gpu_kernels(model)
 
     @property
     def device(self) -> torch.device:
@@ -81,6 +84,16 @@ class ForwardPass:
         mask = {"attention_mask": torch.ones_like(ids_1T)} if self.accepts("attention_mask") else {}
         return self.last_logits(ids_1T, use_cache=False, **mask)[0]
 
+    def fingerprint(self) -> Hashable:
+        """What recorded kernels depend on: where the weights lie, and which adapters are on."""
+        addresses = tuple(parameter.data_ptr() for parameter in self.model.parameters())
+        adapters = tuple(
+            (module.disable_adapters, tuple(module.active_adapters))
+            for module in self.model.modules()
+            if isinstance(getattr(module, "disable_adapters", None), bool)  # a layer of peft
+        )
+        return addresses, adapters
+
     @contextmanager
     def ready(self) -> Iterator[None]:
         """Evaluation mode, no autograd, the computing dtype; the model's mode comes back after.
@@ -95,7 +108,12 @@ class ForwardPass:
         if training:
             self.model.eval()
         try:
-            with torch.inference_mode(), generation_kernels(self.model), self._computing():
+            with (
+                torch.inference_mode(),
+                as_written(self.model),
+                generation_kernels(self.model),
+                self._computing(),
+            ):
                 self._held_by = thread
                 yield
         finally:

@@ -86,6 +86,7 @@ class SlotCache(Cache):
         self.max_slots = max_slots
         self.rows = 0
         self.width = 0
+        self.moves = 0  # how often the buffers got another address
         self._expected_slots = 0
         self.write_index = torch.empty(0, dtype=torch.int64)
         """Where the step's N x H new vectors go among the S x H x C of a layer."""
@@ -95,6 +96,10 @@ class SlotCache(Cache):
     def expect(self, sequences: int) -> None:
         """So many will come: when the buffers grow next, they grow for as many at once."""
         self._expected_slots = min(sequences, self.max_slots)
+
+    def make_room(self, slots: int, positions: int) -> None:
+        """Hold at least so many; prompts must have entered before."""
+        self._reserve(PromptBlock(self._keys, self._values), slots, positions)
 
     def enter(self, block: PromptBlock, block_rows: Sequence[int], slots: Sequence[int]) -> None:
         """Copy prompts of `block` into `slots`; a prompt may go into several."""
@@ -117,8 +122,7 @@ class SlotCache(Cache):
 
         Returns the additive attention mask, [N, 1, 1, width] in the cache's dtype.
         """
-        like = PromptBlock(self._keys, self._values)
-        self._reserve(like, slots=len(positions_N), positions=width)
+        self.make_room(slots=len(positions_N), positions=width)
         heads, capacity = self._keys.shape[2:4]
         self.rows, self.width = len(positions_N), width
         first_NH = torch.arange(self.rows * heads, device=positions_N.device).view(-1, heads)
@@ -140,6 +144,7 @@ class SlotCache(Cache):
             positions = max(positions, 2 * have_positions)
             positions = -(-positions // _POSITION_STEP) * _POSITION_STEP
         shape = (max(slots, have_slots), max(positions, have_positions))
+        self.moves += 1
         self._keys = _grown(self._keys, like.keys, shape)
         self._values = _grown(self._values, like.values, shape)
         if not self.layers:

@@ -93,7 +93,7 @@ class LiveBatch:
             decoder = engine.decoder(requests.longest)
         if isinstance(decoder, SlotDecoder):
             if self._run is None:
-                self._run = SlotRun(decoder, self.stats, decoder.new_cache())
+                self._run = SlotRun(decoder, self.stats, decoder.new_slots())
             job = self._jobs[number] = self._run.add(requests, completions)
             self._numbers[job] = number
         else:

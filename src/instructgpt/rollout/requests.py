@@ -36,6 +36,11 @@ class Requests:
         return len(self.prompts) * self.n
 
     @property
+    def reads_logits(self) -> bool:
+        """Whether more is asked of the logits than the next token and its log-prob."""
+        return self.top is not None or self.changes is not None
+
+    @property
     def longest(self) -> int:
         """The most tokens that a prompt and its completion can have together; 0 without prompts."""
         return max((len(p) + r for p, r in zip(self.prompts, self.room, strict=True)), default=0)

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from instructgpt.rollout.requests import Requests
 from instructgpt.rollout.types import SamplingParams, TokenLogprob
 
 _WORD = (1 << 64) - 1
+_BLOCK = 512  # tokens that are searched together
 
 
 def request_uniforms(seed: int, key: int, sample: int, count: int) -> np.ndarray:
@@ -140,8 +142,30 @@ def bisect_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
 
 
 def scan_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
-    """As `bisect_cdf`, by looking at every possible token and at no impossible one."""
-    cdf_RV = probs_RV.cumsum(dim=-1).masked_fill(probs_RV == 0, 0.0)
-    targets_RK = uniforms_RK * cdf_RV.amax(dim=-1, keepdim=True)
-    columns = [(cdf_RV > t_R1).to(torch.uint8).argmax(dim=-1) for t_R1 in targets_RK.split(1, -1)]
+    """As `bisect_cdf`, by looking at every possible token and at no impossible one.
+
+    First the block of tokens, then the token in it: a row is summed in many places at once.
+    """
+    blocks_RXB = F.pad(probs_RV, (0, -probs_RV.shape[1] % _BLOCK)).unflatten(1, (-1, _BLOCK))
+    sums_RX = blocks_RXB.sum(dim=-1)
+    ends_RX = sums_RX.cumsum(dim=-1)
+    row_R = torch.arange(len(probs_RV), device=probs_RV.device)
+    columns = []
+    for uniforms_R in uniforms_RK.unbind(dim=1):
+        block_R, rest_R = _first_beyond(sums_RX, ends_RX, uniforms_R * ends_RX.amax(dim=-1))
+        block_RB = blocks_RXB[row_R, block_R]
+        place_R, _ = _first_beyond(block_RB, block_RB.cumsum(dim=-1), rest_R)
+        columns.append(block_R * _BLOCK + place_R)
     return torch.stack(columns, dim=-1)
+
+
+def _first_beyond(parts_RX: Tensor, ends_RX: Tensor, targets_R: Tensor) -> tuple[Tensor, Tensor]:
+    """The first possible part that ends beyond the target, and the target counted from its start.
+
+    A target beyond all ends, which rounding can make of one near the last, is taken for it.
+    """
+    ends_RX = ends_RX.masked_fill(parts_RX == 0, 0.0)
+    targets_R1 = targets_R.minimum(ends_RX.amax(dim=-1) * (1 - 2.0**-23))[:, None]
+    first_R1 = (ends_RX > targets_R1).to(torch.uint8).argmax(dim=-1, keepdim=True)
+    starts_R1 = ends_RX.gather(1, first_R1) - parts_RX.gather(1, first_R1)
+    return first_R1[:, 0], (targets_R1 - starts_R1)[:, 0]

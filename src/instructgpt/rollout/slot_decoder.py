@@ -6,8 +6,9 @@ Shapes: B prompts read together, T positions, N live rows, K samples per prompt,
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +17,16 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from instructgpt.rollout.completions import Completions
+from instructgpt.rollout.cuda_graphs import recorder_for
 from instructgpt.rollout.forward import ForwardPass
 from instructgpt.rollout.kv_cache import PromptBlock, SlotCache
+from instructgpt.rollout.recorded_step import (
+    RecordedStep,
+    Recorder,
+    Size,
+    recorded_choice,
+    size_for,
+)
 from instructgpt.rollout.requests import Requests
 from instructgpt.rollout.sampling import (
     changed_logits,
@@ -40,31 +49,37 @@ _ROWS_STEP = 4
 
 
 class SlotDecoder:
-    """Generates through a `SlotCache` of at most `max_slots` rows."""
+    """Generates through a `SlotCache` of at most `max_slots` rows.
+
+    recording: repeat recorded steps where the device can; off for a model that this breaks.
+    """
 
     def __init__(self, forward: ForwardPass, pad_id: int, max_slots: int) -> None:
         self.forward = forward
+        self.recording = True
         self._pad_id = pad_id
         self._max_slots = max_slots
-        self._idle_cache: SlotCache | None = None
+        self._idle_slots: Slots | None = None
 
     def steps(
         self, requests: Requests, completions: Completions, stats: EngineStats
     ) -> Iterator[Step]:
         """Run all requests; every step's tokens are recorded in `completions`, then yielded."""
         # Taken, not shared: two calls that are interleaved must not write the same slots.
-        cache, self._idle_cache = self._idle_cache, None
-        cache = self.new_cache() if cache is None else cache
-        cache.expect(requests.num_sequences)
-        run = SlotRun(self, stats, cache)
+        slots, self._idle_slots = self._idle_slots, None
+        if slots is None or slots.device != self.forward.device:
+            slots = self.new_slots()
+        slots.cache.expect(requests.num_sequences)
+        run = SlotRun(self, stats, slots)
         run.add(requests, completions)
         while not run.finished:
             for _job, step in run.step():
                 yield step
-        self._idle_cache = cache
+        self._idle_slots = slots
 
-    def new_cache(self) -> SlotCache:
-        return SlotCache(self._max_slots)
+    def new_slots(self) -> Slots:
+        new_recorder = recorder_for(self.forward.device) if self.recording else None
+        return Slots(self, self._max_slots, new_recorder)
 
     def new_scheduler(self) -> Scheduler:
         device = self.forward.device.type
@@ -108,6 +123,59 @@ class SlotDecoder:
         return logits_NV[:rows]
 
 
+class Slots:
+    """A cache and the way to advance it: step by step, or by recordings of steps."""
+
+    def __init__(
+        self,
+        decoder: SlotDecoder,
+        max_slots: int,
+        new_recorder: Callable[[], Recorder] | None,
+    ) -> None:
+        self.cache = SlotCache(max_slots)
+        self.device = decoder.forward.device
+        self._forward = decoder.forward
+        self._advance = partial(decoder.advance, self.cache)
+        self._recorded = None
+        if new_recorder is not None:
+            self._recorded = RecordedStep(self._advance, max_slots, self.device, new_recorder)
+        self._model: Hashable = None
+
+    def look_at_model(self) -> None:
+        """Notice weights that lie elsewhere, and other adapters, since the last call."""
+        if self._recorded is not None:
+            self._model = self._forward.fingerprint()
+
+    def advance(self, ids: list[int], positions: list[int]) -> Tensor:
+        """Logits NV after feeding row i `ids[i]` at `positions[i]`, until the next call."""
+        width = max(positions) + 1
+        if self._recorded is None:
+            fed = torch.tensor([ids, positions], device=self.device)
+            return self._advance(fed[0], fed[1], width)
+        return self._recorded.logits(ids, positions, self._make_size(len(ids), width))
+
+    def choose(
+        self, ids: list[int], positions: list[int], live: list[tuple[Job, int]]
+    ) -> tuple[Tensor, Tensor] | None:
+        """`advance`, then each row's next token and its log-prob, if that can be one recording."""
+        if self._recorded is None:
+            return None
+        jobs = {job for job, _ in live}
+        how = recorded_choice([job.requests.params for job in jobs])
+        if how is None or any(job.requests.reads_logits for job in jobs):
+            return None
+        uniforms = [0.0] * len(ids) if how.greedy else [float(_next_uniform(*row)) for row in live]
+        size = self._make_size(len(ids), max(positions) + 1)
+        ids_N, logprobs_N = self._recorded.choose(ids, positions, uniforms, size, how)
+        return ids_N, logprobs_N.clone()
+
+    def _make_size(self, rows: int, width: int) -> Size:
+        size = size_for(rows, width, self.cache.max_slots)
+        self.cache.make_room(size.rows, size.width)
+        self._recorded.keep_while((self._model, self.cache.moves))
+        return size
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """The requests of one call inside a run, which may hold those of other calls.
@@ -130,8 +198,8 @@ class SlotRun:
     A sequence's tokens depend on its own request only, up to the rounding of the model.
     """
 
-    def __init__(self, decoder: SlotDecoder, stats: EngineStats, cache: SlotCache) -> None:
-        self.cache = cache
+    def __init__(self, decoder: SlotDecoder, stats: EngineStats, slots: Slots) -> None:
+        self._slots = slots
         self._decoder = decoder
         self._stats = stats
         self._device = decoder.forward.device
@@ -147,6 +215,7 @@ class SlotRun:
 
     def add(self, requests: Requests, completions: Completions) -> Job:
         """Let these requests wait for their turn."""
+        self._slots.look_at_model()
         job = Job(
             requests,
             completions,
@@ -232,10 +301,14 @@ class SlotRun:
         tokens = [job.completions.tokens[q] for job, q in live]
         prompts = [job.requests.prompts[q // job.requests.n] for job, q in live]
         positions = [len(p) + len(t) - 1 for p, t in zip(prompts, tokens, strict=True)]
-        fed = torch.tensor([[t[-1] for t in tokens], positions], device=self._device)
-        logits_NV = self._decoder.advance(self.cache, fed[0], fed[1], max(positions) + 1)
+        last = [t[-1] for t in tokens]
         by_job = _by_job(live)
-        ids_N, logprobs_N = self._choose(live, _changed(by_job, tokens, logits_NV))
+        logits_NV = None
+        chosen_N = self._slots.choose(last, positions, live)
+        if chosen_N is None:
+            logits_NV = self._slots.advance(last, positions)
+            chosen_N = self._choose(live, _changed(by_job, tokens, logits_NV))
+        ids_N, logprobs_N = chosen_N
         ids = ids_N.tolist()
         steps = []
         for job, rows in by_job.items():
@@ -295,10 +368,10 @@ class SlotRun:
             rows.append(row)
             slots.append(slot)
         for block, rows, slots in by_block.values():
-            self.cache.enter(block, rows, slots)
+            self._slots.cache.enter(block, rows, slots)
         if changes.moving:
             to_slots, from_slots = zip(*changes.moving, strict=True)
-            self.cache.move(to_slots, from_slots)
+            self._slots.cache.move(to_slots, from_slots)
 
 
 def _by_job(owned: list[tuple[Job, int]]) -> dict[Job, list[int]]:

@@ -191,7 +191,7 @@ def test_bfloat16_stays_close_to_float32(model: GPT2LMHeadModel, how: str) -> No
     for (got,), (expected,) in zip(engine.generate(prompts, params), exact, strict=True):
         assert got.completion_ids == expected.completion_ids
         assert got.logprobs == pytest.approx(expected.logprobs, abs=0.1)
-    assert engine._slots._idle_cache._keys.dtype == torch.bfloat16
+    assert engine._slots._idle_slots.cache._keys.dtype == torch.bfloat16
 
 
 def test_rotary_positions_under_autocast_keep_the_fast_way(tiny_model: LlamaForCausalLM) -> None:
@@ -206,7 +206,7 @@ def test_rotary_positions_under_autocast_keep_the_fast_way(tiny_model: LlamaForC
     for (got,), (expected,) in zip(engine.generate(prompts, params), exact, strict=True):
         assert got.logprobs[0] == pytest.approx(expected.logprobs[0], abs=0.1)
     assert engine._obstacles == {"slots": None}
-    cache = engine._slots._idle_cache
+    cache = engine._slots._idle_slots.cache
     assert cache._keys.dtype == cache._values.dtype == torch.bfloat16
 
 
