@@ -32,6 +32,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run tests that take minutes")
+    parser.addoption("--gpu", action="store_true", help="run the tests that need a GPU, no others")
     parser.addoption("--network", action="store_true", help="also run tests that use the internet")
     parser.addoption(
         "--real-data",
@@ -41,14 +42,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What the other tests say holds on a processor, where every run gives the same bits."""
+    if not config.getoption("--gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what was not asked for or cannot run here, saying why."""
     reasons = {
         "slow": None if config.getoption("--slow") else "slow: run with --slow",
         "network": None if config.getoption("--network") else "network: run with --network",
     }
-    if any(item.get_closest_marker("gpu") for item in items):
+    if config.getoption("--gpu"):
+        items[:] = [item for item in items if item.get_closest_marker("gpu")]
         reasons["gpu"] = _without_gpu()
+    else:
+        reasons["gpu"] = "gpu: run with --gpu"
     if any(item.get_closest_marker("browser") for item in items):
         reasons["browser"] = None if find_chromium() else "browser: no Chromium on PATH"
     for item in items:
