@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness import HERE, RESULTS, machine
+from results import HERE, RESULTS, save
 
 MATRIX = "the measured bf16 matrix rate"
 COPY = "the measured copy bandwidth"
@@ -35,10 +35,9 @@ Found = dict[str, Any]
 class Benchmark:
     """Runs workloads and keeps rows: {workload, metric, ours, peer_name, peer, ratio, aim, ...}."""
 
-    def __init__(self, timeout: float, out: Path) -> None:
+    def __init__(self, timeout: float, folder: Path) -> None:
         self.timeout = timeout
-        self.out = out
-        self.rows: list[Found] = []
+        self.folder = folder
         self.failed: list[str] = []
         self.decoded: dict[int, Found] = {}  # ours, by the number of rows
 
@@ -67,17 +66,15 @@ class Benchmark:
         peer: float | None = None,
         aim: float | None = None,
     ) -> None:
-        """One row, and the file anew."""
+        """One row, kept at once."""
         value = ours[metric]
         ratio = None if peer is None else value / peer
         row = {"workload": workload, "metric": metric, "peer_name": peer_name, "ours": value}
         row |= {"peer": peer, "ratio": ratio, "low": ratio, "high": ratio, "pairs": 1, "aim": aim}
-        row |= {"date": time.strftime("%Y-%m-%d"), "machine": _machine(), "runs": {"ours": [ours]}}
-        self.rows.append(row)
+        row["runs"] = {"ours": [ours]}
+        save("gpu", [row], self.folder)
         compared = "" if ratio is None else f", {ratio:.3g} of {peer_name}"
         print(f"  {workload}: {metric} {value:.5g}{compared}", flush=True)
-        self.out.parent.mkdir(exist_ok=True)
-        self.out.write_text(json.dumps({"name": "gpu", "rows": self.rows}, indent=1) + "\n")
 
 
 def main() -> None:
@@ -85,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="parts whose name contains this: sft, ppo ...")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for one workload")
-    parser.add_argument("--out", type=Path, default=RESULTS / "gpu.json")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of gpu.json")
     parser.add_argument("--tiny", action="store_true", help="try the program, also without a GPU")
     arguments = parser.parse_args()
     benchmark = Benchmark(arguments.timeout, arguments.out)
@@ -163,13 +160,6 @@ def _ppo(benchmark: Benchmark, limits: Found, tiny: list[str]) -> None:
             peers = benchmark.run("peers/ppo.py", *flags) if find_spec("trl") else []
             peer = peers[0]["episodes_per_s"] if peers else None
             benchmark.add(workload, "episodes_per_s", found, "trl 1.12.0" if peers else None, peer)
-
-
-def _machine() -> Found:
-    import torch
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {**machine(), "gpu": device}
 
 
 if __name__ == "__main__":

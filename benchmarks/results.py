@@ -46,13 +46,13 @@ def compare(metric: str, ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str
     }
 
 
-def save(name: str, rows: Iterable[dict[str, Any]]) -> Path:
-    """Put `rows` into results/NAME.json, in place of those of the same workload and metric."""
-    path = RESULTS / f"{name}.json"
+def save(name: str, rows: Iterable[dict[str, Any]], folder: Path = RESULTS) -> Path:
+    """Put `rows` into NAME.json in `folder`, in place of those of the same workload and metric."""
+    path = folder / f"{name}.json"
     before = json.loads(path.read_text())["rows"] if path.exists() else []
     stamp = {"date": time.strftime("%Y-%m-%d"), "revision": revision(), "machine": machine()}
     kept = {_key(row): row for row in before} | {_key(row): {**row, **stamp} for row in rows}
-    RESULTS.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     path.write_text(json.dumps({"name": name, "rows": list(kept.values())}, indent=1) + "\n")
     return path
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 import torch
 from gpu_models import llama, synchronize
-from models import FIRST_WORD, PAD, peak_mib
+from measure import peak_mib
+from token_ids import FIRST_WORD, PAD
 from transformers import LlamaForCausalLM
 
 from instructgpt.rollout.engine import Engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from models import EOS, PAD
+from token_ids import EOS, PAD
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -14,7 +14,9 @@ from itertools import pairwise
 
 import torch
 from gpu_models import block_weights, llama, synchronize
-from models import FIRST_WORD, Tokenizer, millions, peak_mib
+from measure import peak_mib
+from models import Tokenizer, millions
+from token_ids import FIRST_WORD
 from torch.profiler import ProfilerActivity, profile
 
 from instructgpt.config.sft import SFTConfig
