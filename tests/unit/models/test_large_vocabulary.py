@@ -55,7 +55,7 @@ class Tokenizer:
 @pytest.mark.parametrize("entropy", [False, True])
 def test_a_training_step_holds_a_piece_of_the_logits(model, monkeypatch, dtype, entropy):
     """192 tokens x 50,257 are 9.6 M logits, ten times the limit; the output layer has 0.8 M."""
-    monkeypatch.setattr(causal_lm, "MAX_LOGITS", LIMIT)
+    monkeypatch.setattr(causal_lm, "_MAX_LOGITS", LIMIT)
     lm = CausalLM(model, Tokenizer(), dtype)
     ids = [[2 + (row * POSITIONS + t) % 999 for t in range(POSITIONS)] for row in range(ROWS)]
     mask = [[False, *[True] * (POSITIONS - 1)]] * ROWS
