@@ -46,15 +46,12 @@ def test_metrics_of_the_processor_clock(benchmark_module):
     assert on_clock("peak_mib", "cpu") == "peak_mib"
 
 
-def test_a_row_that_is_measured_again_takes_the_place_of_the_old_one(
-    benchmark_module, monkeypatch, tmp_path
-):
+def test_a_row_that_is_measured_again_takes_the_place_of_the_old_one(benchmark_module, tmp_path):
     """Same workload, peer and metric: one row; another metric of it stays beside."""
     results = benchmark_module("results")
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
     row = {"workload": "4.3M", "peer_name": "trl", "metric": "seconds", "ratio": 1.0}
-    results.save("ppo", [row, {**row, "metric": "peak_mib"}])
-    path = results.save("ppo", [{**row, "ratio": 2.0}])
+    results.save("ppo", [row, {**row, "metric": "peak_mib"}], tmp_path)
+    path = results.save("ppo", [{**row, "ratio": 2.0}], tmp_path)
     saved = json.loads(path.read_text())
     assert [(r["metric"], r["ratio"]) for r in saved["rows"]] == [
         ("seconds", 2.0),
