@@ -11,9 +11,9 @@ display on with `show_progress`, in the first process only.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -106,13 +106,13 @@ class _PlainBar:
     def __init__(self, name: str, total: int | None, unit: str, start: int) -> None:
         self.name, self.total, self.unit = name, total, unit
         self.done = self.first = start
-        self.started = self.written = time.monotonic()
+        self.started = self.written = monotonic()
         self.numbers: dict[str, float] = {}
 
     def advance(self, n: int = 1, **numbers: float) -> None:
         self.done += n
         self.numbers.update(numbers)
-        if time.monotonic() - self.written >= PLAIN_INTERVAL_SECONDS:
+        if monotonic() - self.written >= PLAIN_INTERVAL_SECONDS:
             self.write()
 
     def note(self, **numbers: float) -> None:
@@ -123,7 +123,7 @@ class _PlainBar:
             self.write()
 
     def write(self) -> None:
-        self.written = time.monotonic()
+        self.written = monotonic()
         elapsed = max(self.written - self.started, 1e-9)
         rate = (self.done - self.first) / elapsed
         count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"

@@ -84,7 +84,7 @@ MUTANTS = {
     "chunks do not save memory": {
         "story": "chunked, but every chunk's logits are kept for backward",
         "target": f"{LOSSES}.logprobs:chunked_token_logprobs",
-        "old": "checkpoint(one_chunk, *chunk, use_reentrant=False)",
+        "old": "checkpoint(one_chunk, *chunk, use_reentrant=False, preserve_rng_state=False)",
         "new": "one_chunk(*chunk)",
         "caught_by": f"{UNIT}/test_logprobs.py::test_chunked_logprobs_never_hold_all_logits",
     },

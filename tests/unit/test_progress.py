@@ -46,7 +46,7 @@ def test_lines_come_at_intervals_with_the_time_left(
 ) -> None:
     """One unit every 4 seconds, begun at 2 of 12: after 12 s, 3 are done and 7 x 4 s are left."""
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
     with progress("fit", 12, start=2) as bar:
         for _ in range(3):
             now[0] += 4

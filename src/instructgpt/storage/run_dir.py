@@ -14,9 +14,9 @@ done.json        written last: fingerprint, summary, seconds
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from instructgpt.errors import RunDirError
@@ -62,7 +62,7 @@ class RunDir:
         self._lock = lock
         self._metrics = MetricLog(root / "metrics.jsonl")
         self._timings = MetricLog(root / "timings.jsonl")
-        self._opened = time.monotonic()
+        self._opened = monotonic()
         self._seconds_before = 0.0
         self._must_load = False
         self._followers: Followers | None = None
@@ -184,7 +184,7 @@ class RunDir:
         done = self.done
         if done is not None:
             return float(done["seconds"])
-        return self._seconds_before + time.monotonic() - self._opened
+        return self._seconds_before + monotonic() - self._opened
 
     def path(self, *parts: str) -> Path:
         """A path inside the run directory; nothing is created."""
