@@ -20,6 +20,7 @@ from instructgpt.rollout.requests import Requests
 from instructgpt.rollout.types import SamplingParams, TokenLogprob
 
 _WORD = (1 << 64) - 1
+_TINY = torch.finfo(torch.float32).tiny  # smaller numbers may be 0 to a processor
 _BLOCK = 512  # tokens that are searched together
 
 
@@ -107,10 +108,13 @@ def sampling_probs(
     logits_RV: Tensor, params: SamplingParams, temperature_R1: Tensor | None = None
 ) -> Tensor:
     """The float32 distribution that temperature, then top-k, then top-p make of the logits. RV."""
-    temperature = params.temperature if temperature_R1 is None else temperature_R1
     if temperature_R1 is not None or params.temperature != 1.0:
         # the maximum first: a tiny temperature must not push the best logit to infinity
-        logits_RV = (logits_RV - logits_RV.amax(dim=-1, keepdim=True)) / temperature
+        logits_RV = logits_RV - logits_RV.amax(dim=-1, keepdim=True)
+        if temperature_R1 is None:
+            logits_RV = logits_RV / max(params.temperature, _TINY)
+        else:
+            logits_RV = logits_RV / temperature_R1.clamp(min=_TINY)
     if 0 < params.top_k < logits_RV.shape[-1]:
         kth_R1 = logits_RV.topk(params.top_k, dim=-1).values[:, -1:]
         logits_RV = logits_RV.masked_fill(logits_RV < kth_R1, -torch.inf)
@@ -122,7 +126,7 @@ def _keep_top_p(probs_RV: Tensor, top_p: float) -> Tensor:
     # stable: equal probabilities are taken in vocabulary order, on every device
     sorted_RV, order_RV = probs_RV.sort(dim=-1, descending=True, stable=True)
     before_RV = sorted_RV.cumsum(dim=-1) - sorted_RV
-    sorted_RV = sorted_RV.masked_fill(before_RV >= top_p, 0.0)
+    sorted_RV = sorted_RV.masked_fill(before_RV >= max(top_p, _TINY), 0.0)
     kept_RV = torch.zeros_like(probs_RV).scatter_(-1, order_RV, sorted_RV)
     return kept_RV / kept_RV.sum(dim=-1, keepdim=True)
 

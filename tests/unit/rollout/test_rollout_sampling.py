@@ -54,6 +54,17 @@ def test_temperature_sharpens() -> None:
     assert choose(0.999, params(temperature=1e-30)) == (1, pytest.approx(0.0))
 
 
+@pytest.mark.parametrize("name", ["temperature", "top_p"])
+def test_the_smallest_number_leaves_the_best_token(name: str) -> None:
+    """5e-324 is 0 in float32: 0 / 0 was no number, and a client that asked for it ended a server's
+    engine.
+    """
+    assert choose(0.999, params(**{name: 5e-324})) == (1, pytest.approx(0.0))
+    own = torch.tensor([[5e-324]])
+    ids, logprobs = sampling.choose_tokens(LOGITS, torch.tensor([[0.999]]), params(), own)
+    assert (ids.item(), logprobs.item()) == (1, 0.0)
+
+
 def test_every_row_may_have_its_own_temperature() -> None:
     """At T = 1/2 and u = 1.5 / 30 token 1 (16 of 30); at T = 1 and u = 0.09 token 0 (0.1)."""
     ids, logprobs = sampling.choose_tokens(
