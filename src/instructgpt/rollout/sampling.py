@@ -21,7 +21,8 @@ from instructgpt.rollout.types import SamplingParams, TokenLogprob
 
 _WORD = (1 << 64) - 1
 _TINY = torch.finfo(torch.float32).tiny  # smaller numbers may be 0 to a processor
-_BLOCK = 512  # tokens that are searched together
+_BLOCK = 512  # tokens that an accelerator searches together
+_BLOCK_ON_CPU = 128
 
 
 def request_uniforms(seed: int, key: int, sample: int, count: int) -> np.ndarray:
@@ -139,10 +140,22 @@ def _invert_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
 
 
 def bisect_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
-    """ids_RK: the first token whose cumulative probability exceeds the uniform number."""
-    cdf_RV = probs_RV.cumsum(dim=-1)
-    ids_RK = torch.searchsorted(cdf_RV, uniforms_RK * cdf_RV[:, -1:], right=True)
-    return ids_RK.clamp_(max=probs_RV.shape[-1] - 1)  # only NaN gets there
+    """ids_RK: the first token whose cumulative probability exceeds the uniform number.
+
+    First the block of B tokens, then the token in it: sums from left to right, which no vector
+    instruction speeds up, are of blocks and of one block's tokens.
+    """
+    blocks_RXB = _in_blocks(probs_RV, _BLOCK_ON_CPU)
+    ends_RX = blocks_RXB.sum(dim=-1).cumsum(dim=-1)
+    targets_RK = uniforms_RK * ends_RX[:, -1:]
+    found_RK = torch.searchsorted(ends_RX, targets_RK, right=True)
+    found_RK.clamp_(max=ends_RX.shape[-1] - 1)  # only NaN gets there
+    before_RK = F.pad(ends_RX, (1, 0)).gather(-1, found_RK)
+    ends_RKB = blocks_RXB[torch.arange(len(probs_RV))[:, None], found_RK].cumsum(dim=-1)
+    # The block's sum was made in another order, and may be larger than its last end by a rounding.
+    rest_RK = (targets_RK - before_RK).minimum(ends_RKB[..., -1] * (1 - 2.0**-23))
+    places_RK = torch.searchsorted(ends_RKB, rest_RK[..., None], right=True)[..., 0]
+    return (found_RK * _BLOCK_ON_CPU + places_RK).clamp_(max=probs_RV.shape[-1] - 1)  # NaN again
 
 
 def scan_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
@@ -150,7 +163,7 @@ def scan_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
 
     First the block of tokens, then the token in it: a row is summed in many places at once.
     """
-    blocks_RXB = F.pad(probs_RV, (0, -probs_RV.shape[1] % _BLOCK)).unflatten(1, (-1, _BLOCK))
+    blocks_RXB = _in_blocks(probs_RV, _BLOCK)
     sums_RX = blocks_RXB.sum(dim=-1)
     ends_RX = sums_RX.cumsum(dim=-1)
     row_R = torch.arange(len(probs_RV), device=probs_RV.device)
@@ -161,6 +174,11 @@ def scan_cdf(probs_RV: Tensor, uniforms_RK: Tensor) -> Tensor:
         place_R, _ = _first_beyond(block_RB, block_RB.cumsum(dim=-1), rest_R)
         columns.append(block_R * _BLOCK + place_R)
     return torch.stack(columns, dim=-1)
+
+
+def _in_blocks(probs_RV: Tensor, size: int) -> Tensor:
+    """RXB: X blocks of `size` tokens, the last one filled up with impossible ones."""
+    return F.pad(probs_RV, (0, -probs_RV.shape[-1] % size)).unflatten(-1, (-1, size))
 
 
 def _first_beyond(parts_RX: Tensor, ends_RX: Tensor, targets_R: Tensor) -> tuple[Tensor, Tensor]:

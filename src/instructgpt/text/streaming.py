@@ -6,6 +6,10 @@ from collections.abc import Callable, Sequence
 
 REPLACEMENT = "\ufffd"
 
+# Tokens that were given out and are decoded again with a new one. Few, or decoding takes long; but
+# forgetting takes a decoding, too.
+_REMEMBERED = 8
+
 
 class Detokenizer:
     """Turns the ids of one answer into pieces of its text.
@@ -16,29 +20,33 @@ class Detokenizer:
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
-        self._ids: list[int] = []
-        # ids[:shown] have been given out; those from `context` on are decoded with the new ones,
-        # because a token's text can depend on the one before (a leading space).
-        self._context = self._shown = 0
+        self._ids: list[int] = []  # the last ones
+        self._given = 0  # of these ids, how many have been given out
+        self._text = ""  # of those
 
     def push(self, token_id: int) -> str:
         """The text that this token completes; "" while a character is unfinished."""
         self._ids.append(token_id)
-        text = self._unshown()
-        if not text or text.endswith(REPLACEMENT):
+        text = self._decode(self._ids)
+        new = text[len(self._text) :]
+        if not new or new.endswith(REPLACEMENT):
             return ""
-        self._context, self._shown = self._shown, len(self._ids)
-        return text
+        given, self._given, self._text = self._given, len(self._ids), text
+        if given >= _REMEMBERED:
+            self._forget(given)
+        return new
 
     def rest(self) -> str:
         """What is still held back at the end, without the bytes of an unfinished character."""
-        text = self._unshown().rstrip(REPLACEMENT)
-        self._context = self._shown = len(self._ids)
+        text = self._decode(self._ids)[len(self._text) :].rstrip(REPLACEMENT)
+        self._forget(len(self._ids))
         return text
 
-    def _unshown(self) -> str:
-        before = self._decode(self._ids[self._context : self._shown])
-        return self._decode(self._ids[self._context :])[len(before) :]
+    def _forget(self, count: int) -> None:
+        """The first ids. Some stay: a token's text can depend on those before (a leading space)."""
+        del self._ids[:count]
+        self._given = len(self._ids)
+        self._text = self._decode(self._ids)
 
 
 class StopStrings:

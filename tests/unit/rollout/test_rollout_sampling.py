@@ -120,6 +120,43 @@ def test_batch_sampler_equals_the_plain_definition() -> None:
                 assert logprobs[r, k].item() == pytest.approx(logprob, abs=1e-5)
 
 
+@pytest.mark.parametrize("vocabulary", [1, 127, 128, 129, 3000])
+def test_processors_choose_the_first_token_beyond_the_uniform_number(vocabulary: int) -> None:
+    """In float64, where no rounding makes a neighbour of a token."""
+    rng = np.random.default_rng(vocabulary)
+    probs = rng.exponential(1.0, (40, vocabulary)) ** 3
+    probs[:, 1::3] = 0.0
+    probs[20:, -vocabulary // 2 :] = 0.0  # whole blocks, the last one too
+    probs[:, 0] += 1e-9
+    uniforms = rng.random((40, 7))
+    uniforms[:, 0], uniforms[:, 1] = 0.0, 1 - 2.0**-23
+    chosen = sampling.bisect_cdf(torch.from_numpy(probs), torch.from_numpy(uniforms))
+    for row in range(40):
+        ends = np.cumsum(probs[row])
+        expected = [int(np.argmax(ends > uniform * ends[-1])) for uniform in uniforms[row]]
+        assert chosen[row].tolist() == expected
+
+
+@pytest.mark.parametrize("vocabulary", [4, 128, 300])
+def test_logits_that_are_no_numbers_choose_some_token_without_a_logprob(vocabulary: int) -> None:
+    logits = torch.full((2, vocabulary), math.nan)
+    ids, logprobs = sampling.choose_tokens(logits, torch.tensor([[0.0], [0.9]]), params())
+    assert ((ids >= 0) & (ids < vocabulary)).all()
+    assert logprobs.isnan().all()
+
+
+@pytest.mark.parametrize("vocabulary", [128, 5000])
+def test_rounding_never_chooses_an_impossible_token(vocabulary: int) -> None:
+    """Float32 sums of a block made in two orders differ; targets lie at every token's end."""
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.rand(64, vocabulary, generator=generator)
+    probs[:, 2::3] = 0.0
+    probs /= probs.sum(dim=-1, keepdim=True)
+    targets = probs.cumsum(dim=-1).clamp(max=1 - 2.0**-23)
+    chosen = sampling.bisect_cdf(probs, torch.cat([targets, targets * (1 - 2.0**-23)], dim=-1))
+    assert (probs.gather(1, chosen) > 0).all()
+
+
 @pytest.mark.parametrize("vocabulary", [83, 512, 3000])
 def test_accelerators_choose_as_processors_do(vocabulary: int) -> None:
     """In float64: they add in another order, and in float32 a rounding may choose a neighbour."""
