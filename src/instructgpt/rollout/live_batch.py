@@ -11,7 +11,7 @@ live.cancel(request)                      # at any time; frees its slots at once
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -31,8 +31,7 @@ from instructgpt.rollout.types import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewToken:
+class NewToken(NamedTuple):
     """One token of one sample of one request.
 
     logprob: as in `Rollout`. model_logprob: there when the request asked for `top`. finish_reason:

@@ -311,18 +311,18 @@ class SlotRun:
         ids_N, logprobs_N = chosen_N
         ids = ids_N.tolist()
         steps = []
-        for job, rows in by_job.items():
-            alone = len(rows) == len(live)
+        for (job, rows), logprobs_R in zip(
+            by_job.items(), _parted(logprobs_N, list(by_job.values())), strict=True
+        ):
             sequences = [live[row][1] for row in rows]
             chosen = [ids[row] for row in rows]
             said = None
             if job.requests.top is not None:
                 said = model_logprobs(logits_NV[rows], ids_N[rows, None], job.requests.top)
-            logprobs = logprobs_N if alone else logprobs_N[rows]
             for i in job.completions.record(sequences, chosen):
                 del self._sequences[job.first_sequence + sequences[i]]
                 self._scheduler.release([rows[i]])
-            steps.append((job, Step(sequences, chosen, logprobs, said)))
+            steps.append((job, Step(sequences, chosen, logprobs_R, said)))
         self._stats.decode_row_steps += len(live)
         return steps
 
@@ -380,6 +380,14 @@ def _by_job(owned: list[tuple[Job, int]]) -> dict[Job, list[int]]:
     for row, (job, _) in enumerate(owned):
         rows.setdefault(job, []).append(row)
     return rows
+
+
+def _parted(values_N: Tensor, parts: list[list[int]]) -> Sequence[Tensor]:
+    """The values of the rows of each part: one selection for all, because servers have many."""
+    if len(parts) == 1:
+        return [values_N]
+    order = [row for rows in parts for row in rows]
+    return values_N[order].split([len(rows) for rows in parts])
 
 
 def _changed(by_job: dict[Job, list[int]], written_N: list[list[int]], logits_NV: Tensor) -> Tensor:
