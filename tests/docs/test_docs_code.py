@@ -13,6 +13,7 @@ import pytest
 
 from instructgpt.config.hygiene import HygieneConfig
 from instructgpt.config.load import flag_settings, split_flags
+from instructgpt.config.loop import load_loop
 from instructgpt.config.recipe import load_recipe
 from instructgpt.data.readers import (
     load_demonstrations,
@@ -21,6 +22,7 @@ from instructgpt.data.readers import (
     load_rankings,
 )
 from instructgpt.errors import DataError
+from instructgpt.pipeline.loop.references import Places, round_recipe, start_recipe
 from instructgpt.pipeline.plan import plan_recipe
 from instructgpt.pipeline.stages import STAGES
 
@@ -40,6 +42,13 @@ LABEL_VERBS = {
     "serve": {"--store", "--host", "--port", "--ratings", "--no-ratings"},
     "export": {"--store", "--out", "--heldout", "--seed"},
     "backup": {"--store", "--out"},
+}
+LOOP_VERBS = {
+    "run": {"--out", "--rounds", "--by"},
+    "status": set(),
+    "promote": {"--anyway", "--by"},
+    "rollback": {"--by"},
+    "report": set(),
 }
 TALK = {
     "chat": {
@@ -130,6 +139,9 @@ def test_commands_have_known_verbs_and_settings(docs, tmp_path):
         elif verb == "label" and arguments[0] in LABEL_VERBS:
             options = {a for a in arguments if a.startswith("--")}
             assert options <= LABEL_VERBS[arguments[0]], page
+        elif verb == "loop":
+            options = {a for a in arguments if a.startswith("--")}
+            assert options <= LOOP_VERBS[arguments[0]], page
         elif stem in STAGES:
             flags = [f for f in split_flags(arguments) if f.written not in OWN_FLAGS]
             flag_settings(STAGES[stem].config_class(), flags)
@@ -154,8 +166,24 @@ def test_recipes_in_the_pages_can_be_planned(docs, tmp_path):
             count += 1
             path = tmp_path / f"{page.path.stem}-{count}.yaml"
             path.write_text(code, encoding="utf-8")
-            plan_recipe(load_recipe(path), tmp_path / "runs")
-    assert count >= 8
+            if "\nround:\n" in code:
+                _plan_loop(path, tmp_path / "loop")
+            else:
+                plan_recipe(load_recipe(path), tmp_path / "runs")
+    assert count >= 9
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "loops").glob("*.yaml")), ids=str)
+def test_packaged_loops_can_be_planned(path, tmp_path):
+    _plan_loop(path, tmp_path / "loop")
+
+
+def _plan_loop(path: Path, root: Path) -> None:
+    """Its start and its second round."""
+    loop = load_loop(path)
+    plan_recipe(start_recipe(loop), root / "start")
+    places = Places(root, 2, root / "rounds" / "001" / "ppo" / "model")
+    plan_recipe(round_recipe(loop, places), root / "rounds" / "002")
 
 
 def test_rows_of_data_are_read_in_the_format_they_stand_under(docs, tmp_path):

@@ -1,7 +1,7 @@
 """`instructgpt VERB`: the verbs and what happens when one fails. Nothing heavy is imported here.
 
-Exit codes: 0 done, 2 the user can mend it (one line on standard error), 130 interrupted, and a
-traceback with 1 for what is our fault.
+Exit codes: 0 done, 2 the user can mend it (one line on standard error), 3 a loop waits for people,
+130 interrupted, and a traceback with 1 for what is our fault.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from instructgpt.cli import check, publish, recipes, serve, stages, talk
+from instructgpt.cli import check, loop, publish, recipes, serve, stages, talk
 from instructgpt.errors import InstructGPTError
 from instructgpt.progress import show_progress
 
@@ -65,6 +65,7 @@ def prepare() -> None:
 
 
 recipes.add_to(app)
+loop.add_to(app)
 talk.add_to(app)
 publish.add_to(app)
 serve.add_to(app)

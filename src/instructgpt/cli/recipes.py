@@ -72,11 +72,13 @@ def run(
     _run(find_recipe(recipe), out, until, start, track or [], profile, dry_run, ctx.args)
 
 
-def find_recipe(name: str) -> Path:
-    """The file called `name`, or the recipe of that name that came with the package."""
+def find_recipe(name: str, kind: str = ".") -> Path:
+    """The file called `name`, or the recipe of that name that came with the package; `kind` as in
+    `packaged_recipes`.
+    """
     if Path(name).is_file():
         return Path(name)
-    packaged = packaged_recipes()
+    packaged = packaged_recipes(kind)
     if name in packaged:
         return packaged[name]
     raise ConfigError(
@@ -84,10 +86,12 @@ def find_recipe(name: str) -> Path:
     )
 
 
-def packaged_recipes() -> dict[str, Path]:
-    """Name -> file of the recipes in the wheel, or in the checkout that the package runs from."""
+def packaged_recipes(kind: str = ".") -> dict[str, Path]:
+    """Name -> file of the recipes in the wheel, or in the checkout that the package runs from;
+    with `kind` = loops, those of loops.
+    """
     package = Path(str(files("instructgpt")))
-    folders = [package / "recipes", package.parents[1] / "recipes"]
+    folders = [package / "recipes" / kind, package.parents[1] / "recipes" / kind]
     found = [
         path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
     ]

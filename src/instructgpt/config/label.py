@@ -9,23 +9,38 @@ from instructgpt.config.judges import JudgeConfig, SimulatedJudgeConfig
 from instructgpt.config.shared import HardwareConfig, SamplingConfig
 
 
-class LabelConfig(Config):
+class TaskConfig(Config):
+    """How what is to be ranked is sampled."""
+
+    models: tuple[str, ...] = ()
+    """Models that answer; each prompt's completions are shared out among them in turn."""
+    k_min: int = Field(default=4, ge=2, le=9)
+    """Fewest completions sampled per prompt (paper: 4); identical ones count once."""
+    k_max: int = Field(default=9, ge=2, le=9)
+    """Most completions sampled per prompt (paper: 9)."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How completions are drawn."""
+    hardware: HardwareConfig = HardwareConfig()
+    """Device and dtype."""
+
+    @model_validator(mode="after")
+    def _check_k(self) -> TaskConfig:
+        if self.k_max < self.k_min:
+            raise ValueError(f"k_max {self.k_max} is below k_min {self.k_min}")
+        return self
+
+
+class LabelConfig(TaskConfig):
     """Sample K completions per prompt and have judges rank them blind."""
 
     seed: int = 0
     """Seed of sampling, K and the order in which completions are shown."""
-    models: tuple[str, ...] = ()
-    """Models that answer; each prompt's completions are shared out among them in turn."""
     prompts: str | None = None
     """Prompts to answer."""
     people: str | None = None
     """Rankings by people, instead of models and prompts; judges rank `overlap` of them again."""
     num_prompts: int | None = Field(default=None, gt=0)
     """Use only the first this many prompts; default: all."""
-    k_min: int = Field(default=4, ge=2, le=9)
-    """Fewest completions sampled per prompt (paper: 4); identical ones count once."""
-    k_max: int = Field(default=9, ge=2, le=9)
-    """Most completions sampled per prompt (paper: 9)."""
     judges: tuple[JudgeConfig, ...] = (SimulatedJudgeConfig(),)
     """Who ranks: any mixture of types simulated, ai and reward_model."""
     world: str | None = None
@@ -36,15 +51,9 @@ class LabelConfig(Config):
     """Share of prompts, by prompt, whose rankings never train the reward model."""
     also: tuple[str, ...] = ()
     """Earlier label stages whose training rankings are added to this one's (a second round)."""
-    sampling: SamplingConfig = SamplingConfig()
-    """How completions are drawn."""
-    hardware: HardwareConfig = HardwareConfig()
-    """Device and dtype."""
 
     @model_validator(mode="after")
     def _check(self) -> LabelConfig:
-        if self.k_max < self.k_min:
-            raise ValueError(f"k_max {self.k_max} is below k_min {self.k_min}")
         if self.people is None and not (self.models and self.prompts):
             raise ValueError("give models and prompts to sample, or rankings by `people`")
         if self.people is not None and (self.models or self.prompts):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,16 +68,27 @@ def load_recipe(path: Path) -> Recipe:
     seed = settings.values.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ConfigError(f"{settings.origin('seed')}: seed: use a whole number >= 0, got {seed!r}")
-    stages = settings.values.get("stages")
-    if not isinstance(stages, dict) or not stages:
-        raise ConfigError(f"{path}: a recipe needs `stages:` with at least one stage below it")
+    sections = read_sections(settings, "stages", path)
     trackers = settings.values.get("trackers") or []
     where = f"{settings.origin('trackers')}: trackers"
     if not isinstance(trackers, list) or not all(isinstance(one, str) for one in trackers):
         raise ConfigError(f"{where}: use a list of names, got {trackers!r}")
-    below = settings.section("stages")
-    sections = {key: _section(key, below) for key in stages}
     return Recipe(name, seed, sections, str(path), check_trackers(trackers, where))
+
+
+def read_sections(
+    settings: Settings, key: str, path: Path, reserved: Sequence[str] = ()
+) -> dict[str, Section]:
+    """The stages below `key` of a file, in order; none may be called as in `reserved`.
+
+    Errors: ConfigError.
+    """
+    stages = settings.values.get(key)
+    if not isinstance(stages, dict) or not stages:
+        what = "recipe" if key == "stages" else "loop"
+        raise ConfigError(f"{path}: a {what} needs `{key}:` with at least one stage below it")
+    below = settings.section(key)
+    return {name: _section(name, below, (*_RESERVED, *reserved)) for name in stages}
 
 
 def derive_seed(recipe_seed: int, stage_name: str) -> int:
@@ -100,10 +112,12 @@ def check_references(section: Section, earlier: list[str], all_names: list[str])
         raise ConfigError(f"{where}: {key}: '@{stage}{path and '/' + path}': {reason}")
 
 
-def _section(name: str, stages: Settings) -> Section:
+def _section(name: str, stages: Settings, reserved: Sequence[str]) -> Section:
     where = stages.origin(name)
-    if not _STAGE_NAME.fullmatch(name) or name in _RESERVED:
+    if not _STAGE_NAME.fullmatch(name):
         raise ConfigError(f"{where}: a stage's name uses a-z, 0-9 and _, got '{name}'")
+    if name in reserved:
+        raise ConfigError(f"{where}: a stage's name uses a-z, 0-9 and _, and '{name}' is taken")
     values = stages.values[name]
     if values is None:
         values = {}

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from instructgpt.config.report import ReportConfig
 from instructgpt.errors import DataError
 from instructgpt.evaluation import report_charts as charts
@@ -25,6 +23,7 @@ from instructgpt.evaluation.report_json import (
     reward_model_numbers,
 )
 from instructgpt.evaluation.report_names import model_label
+from instructgpt.evaluation.report_page import page_template
 from instructgpt.evaluation.stage_runs import StageRun, of_stem, read_evaluation, read_stage_runs
 from instructgpt.storage.atomic import atomic_write
 from instructgpt.storage.run_dir import RunDir
@@ -60,14 +59,7 @@ def render(
     examples: Sequence[Mapping[str, Any]],
 ) -> str:
     """The page; deterministic given its inputs."""
-    environment = Environment(
-        loader=PackageLoader("instructgpt.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html.j2")
+    template = page_template("report.html.j2")
     nodes = lineage(runs)
     return template.render(
         title=title,

@@ -12,6 +12,7 @@ from instructgpt.data.jsonl import read_jsonl
 from instructgpt.data.readers import load_prompts
 from instructgpt.data.records import Prompt, Ranking
 from instructgpt.errors import DataError, LabelError
+from instructgpt.labeling.tasks import Task
 from instructgpt.storage.label_review import LabelReview
 from instructgpt.storage.label_store import LabelStore
 
@@ -29,6 +30,16 @@ def import_rankings(store: LabelStore, path: Path, *, overlap: float, seed: int)
             with _at(path, line):
                 store.add_task(prompt.to_dict(), _with_models(row), wanted=2 if twice else 1)
     return len(rows)
+
+
+def add_ranking_tasks(
+    store: LabelStore, tasks: Sequence[Task], *, overlap: float, seed: int
+) -> None:
+    """`import_rankings` of tasks that were sampled just now."""
+    with store.transaction():
+        for task in tasks:
+            twice = random.Random(f"{seed}:overlap:{task.prompt.key}").random() < overlap
+            store.add_task(task.prompt.to_dict(), task.signed, wanted=2 if twice else 1)
 
 
 def import_screening(store: LabelStore, path: Path) -> int:

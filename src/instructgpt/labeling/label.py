@@ -9,6 +9,7 @@ from typing import Any
 
 from instructgpt.config.label import LabelConfig
 from instructgpt.data.jsonl import read_jsonl, write_jsonl
+from instructgpt.data.readers import load_prompts
 from instructgpt.data.records import Ranking
 from instructgpt.errors import DataError
 from instructgpt.judging.agreement_matrix import GivenRanking, agreement_matrix
@@ -73,7 +74,11 @@ def run(config: LabelConfig, run: RunDir) -> dict[str, Any]:
 
 def _tasks(config: LabelConfig) -> tuple[list[Task], list[GivenRanking]]:
     """What to rank, and what people have said of it already."""
-    return (sample_tasks(config), []) if config.people is None else tasks_of_people(config)
+    if config.people is not None:
+        return tasks_of_people(config)
+    assert config.prompts is not None  # the settings ask for them
+    prompts = load_prompts(config.prompts, limit=config.num_prompts).records
+    return sample_tasks(config, prompts, config.seed), []
 
 
 def _store(path: Path, tasks: Sequence[Task], given: Sequence[GivenRanking]) -> None:
@@ -81,7 +86,7 @@ def _store(path: Path, tasks: Sequence[Task], given: Sequence[GivenRanking]) -> 
     for leftover in path.parent.glob(f"{path.name}*"):
         leftover.unlink()  # an interrupted attempt; every label below is made again, identically
     with LabelStore(path) as store, store.transaction():
-        ids = [_add_task(store, task) for task in tasks]
+        ids = [store.add_task(task.prompt.to_dict(), task.signed) for task in tasks]
         for number, one in enumerate(given):
             store.add_labeler(one.judge, kind="person" if one.kind == PEOPLE else one.kind)
             store.submit(
@@ -92,14 +97,6 @@ def _store(path: Path, tasks: Sequence[Task], given: Sequence[GivenRanking]) -> 
                 order=one.order,
                 **one.ratings,
             )
-
-
-def _add_task(store: LabelStore, task: Task) -> int:
-    completions = [
-        {"text": text, "model": model}
-        for text, model in zip(task.completions, task.models, strict=True)
-    ]
-    return store.add_task(task.prompt.to_dict(), completions)
 
 
 def _first_rankings(tasks: Sequence[Task], given: Sequence[GivenRanking]) -> list[Ranking]:

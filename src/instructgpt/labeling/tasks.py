@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from instructgpt.config.label import LabelConfig
+from instructgpt.config.label import LabelConfig, TaskConfig
 from instructgpt.data.problems import report_problems
-from instructgpt.data.readers import Reading, load_prompts
+from instructgpt.data.readers import Reading
 from instructgpt.data.records import Prompt, Ranking
 from instructgpt.errors import DataError
 from instructgpt.judging.agreement_matrix import GivenRanking
@@ -36,12 +36,16 @@ class Task:
         """As a judge sees it, in the task's own order."""
         return Look(self.prompt, self.completions)
 
+    @property
+    def signed(self) -> list[dict[str, str | None]]:
+        """The completions as a label store takes them, with who wrote each."""
+        pairs = zip(self.completions, self.models, strict=True)
+        return [{"text": text, "model": model} for text, model in pairs]
 
-def sample_tasks(config: LabelConfig) -> list[Task]:
+
+def sample_tasks(config: TaskConfig, records: Sequence[Prompt], seed: int) -> list[Task]:
     """K completions of each prompt, shared out among the models; identical ones count once."""
-    assert config.prompts is not None  # the settings ask for them
-    records = load_prompts(config.prompts, limit=config.num_prompts).records
-    rng = random.Random(f"{config.seed}:k")
+    rng = random.Random(f"{seed}:k")
     wanted = [rng.randint(config.k_min, config.k_max) for _ in records]
     texts: list[list[str]] = [[] for _ in records]
     authors: list[list[str]] = [[] for _ in records]
@@ -59,7 +63,7 @@ def sample_tasks(config: LabelConfig) -> list[Task]:
         engine = Engine(
             lm.model, renderer.stop_ids, lm.pad_id, config.sampling.max_slots, dtype=lm.dtype
         )
-        params = sampling_params(config.sampling, config.seed + number)
+        params = sampling_params(config.sampling, seed + number)
         shares = [_share(k, number, len(config.models)) for k in wanted]
         for share in sorted(set(shares) - {0}):
             rows = [i for i, s in enumerate(shares) if s == share]

@@ -1,0 +1,1 @@
+"""The work of a loop: collect, learn, compare, promote; every phase can be killed and goes on."""
