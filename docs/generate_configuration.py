@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from instructgpt.config.base import Config
 from instructgpt.config.describe import Row, describe
-from instructgpt.pipeline.stages import STAGES, Stage
+from instructgpt.config.loop import LoopConfig
+from instructgpt.pipeline.stages import STAGES
 
 PAGE = Path(__file__).with_name("configuration.md")
 
@@ -47,20 +49,21 @@ of the same recipe. `none` as a value means not set. The resolved settings of ev
 
 def page() -> str:
     """The whole page as Markdown."""
-    sections = "\n".join(section(stage) for stage in STAGES.values())
-    return f"{INTRODUCTION}\n{sections}"
+    sections = [section(s.stem, s.purpose, s.config_class()) for s in STAGES.values()]
+    about = "Of a [loop](loop.md), beside the stages of `start` and `round`."
+    return "\n".join([INTRODUCTION, *sections, section("loop", about, LoopConfig)])
 
 
-def section(stage: Stage) -> str:
+def section(name: str, purpose: str, settings: type[Config]) -> str:
     """One kind of stage: its purpose and a table of its settings."""
     lines = [
-        f"## `{stage.stem}`",
+        f"## `{name}`",
         "",
-        stage.purpose,
+        purpose,
         "",
         "| setting | type | default | meaning |",
         "| --- | --- | --- | --- |",
-        *table(describe(stage.config_class())),
+        *table(describe(settings)),
         "",
     ]
     return "\n".join(lines)

@@ -15,7 +15,10 @@ def add_to(app: typer.Typer) -> None:
 
 def serve(
     checkpoints: Annotated[
-        list[str], typer.Argument(help="Checkpoint directories or hub names, or NAME=CHECKPOINT.")
+        list[str],
+        typer.Argument(
+            help="Checkpoint directories or hub names, or NAME=CHECKPOINT; or a loop's folder."
+        ),
     ],
     reward_model: Annotated[
         str | None, typer.Option(help="A reward model for /v1/rewards, or NAME=CHECKPOINT.")

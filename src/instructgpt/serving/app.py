@@ -23,6 +23,7 @@ from instructgpt.serving.forms import ChatForm, CompletionForm
 from instructgpt.serving.gate import Gate, error_response
 from instructgpt.serving.generation import Inbox
 from instructgpt.serving.host import Host
+from instructgpt.serving.loop_page import add_loop_page
 from instructgpt.serving.schemas import (
     ChatRequest,
     CompletionRequest,
@@ -40,7 +41,11 @@ def create_app(host: Host) -> Gate:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         host.start()
+        following = None if host.loop is None else asyncio.create_task(host.loop.follow(host))
         yield
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
         await asyncio.to_thread(host.stop)
 
     app = FastAPI(title="instructgpt", docs_url=None, redoc_url=None, lifespan=lifespan)
@@ -49,6 +54,7 @@ def create_app(host: Host) -> Gate:
     _add_measures(app, host)
     _add_state(app, host)
     add_page(app, host)
+    add_loop_page(app, host)
     return Gate(app, host)
 
 

@@ -13,7 +13,7 @@ from instructgpt.serving.feedback import FeedbackRequest, ForgetRequest
 from instructgpt.serving.host import Host
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
-_FILES = ("chat.css", "chat.js", "api.js", "words.js")
+_FILES = ("chat.css", "chat.js", "api.js", "words.js", "loop.css", "loop.js", "loop_words.js")
 _HEADERS = {
     # Answers are shown as text; even if one were not, it could load and run nothing.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -30,19 +30,24 @@ def add_page(app: FastAPI, host: Host) -> None:
     @app.get("/")
     async def page() -> Response:
         """The page; it asks for a key itself where one is needed."""
-        return _file("index.html")
+        return page_file("index.html")
 
     @app.get("/page/{name}")
     async def part(name: str) -> Response:
         """Its styles and scripts."""
         if name not in _FILES:
             raise ApiError(404, f"no file '{name}'")
-        return _file(name)
+        return page_file(name)
 
     @app.get("/v1/feedback")
     async def can_take_feedback() -> dict[str, bool]:
-        """Whether verdicts are stored."""
-        return {"enabled": host.feedback is not None}
+        """Whether verdicts are stored; whether they decide between two models of a loop."""
+        loop = host.loop
+        return {
+            "enabled": host.feedback is not None,
+            "loop": loop is not None,
+            "comparing": loop is not None and loop.state.comparison is not None,
+        }
 
     @app.post("/v1/feedback")
     async def feedback(body: FeedbackRequest) -> Response:
@@ -61,7 +66,8 @@ def add_page(app: FastAPI, host: Host) -> None:
         return JSONResponse({"removed": await asyncio.to_thread(host.feedback.forget, body.user)})
 
 
-def _file(name: str) -> Response:
+def page_file(name: str) -> Response:
+    """A file of the pages, with headers that let it load nothing from elsewhere."""
     content = (files("instructgpt.serving") / "page" / name).read_bytes()
     kind = _TYPES[name.rpartition(".")[2]]
     return Response(content, media_type=f"{kind}; charset=utf-8", headers=_HEADERS)

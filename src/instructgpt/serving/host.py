@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from instructgpt.serving.engine_loop import Arrivals
 from instructgpt.serving.errors import no_such_model
@@ -12,6 +13,9 @@ from instructgpt.serving.limits import Admission, Keys, Limits, RateLimiter
 from instructgpt.serving.prometheus import Metrics
 from instructgpt.serving.rewards import RewardScorer
 from instructgpt.serving.served_model import ServedModel
+
+if TYPE_CHECKING:
+    from instructgpt.serving.loop_watch import LoopWatch
 
 
 class Host:
@@ -25,8 +29,11 @@ class Host:
         feedback: FeedbackLog | None = None,
         keys: Sequence[str] = (),
         limits: Limits,
+        loop: LoopWatch | None = None,
     ) -> None:
         self.models = {model.name: model for model in models}
+        self.leaving: list[ServedModel] = []  # they finish what they have begun
+        self.loop = loop
         self.reward = reward
         self.feedback = feedback
         self.limits = limits
@@ -36,8 +43,11 @@ class Host:
         self.admissions = {name: Admission(limits) for name in self.models}
 
     def model(self, name: str | None) -> ServedModel:
-        """The model of this name, the first one for None. Errors: ApiError 404."""
-        if name is None:
+        """The model of this name, the first one for None and for a loop's own name.
+
+        Errors: ApiError 404.
+        """
+        if name is None or (self.loop is not None and name == self.loop.state.name):
             return next(iter(self.models.values()))
         if name not in self.models:
             raise no_such_model(name, list(self.models))
@@ -50,15 +60,35 @@ class Host:
 
     def start(self) -> None:
         """Start the engines; their pieces arrive in the running event loop."""
-        events = asyncio.get_running_loop()
+        self._events = asyncio.get_running_loop()
         for model in self.models.values():
-            model.start(lambda arrivals: _hand_over(events, arrivals))
+            model.start(self.hand_over)
 
     def stop(self) -> None:
         """Let the engines finish what runs."""
-        for model in self.models.values():
+        for model in [*self.models.values(), *self.leaving]:
             if model.loop is not None:
                 model.loop.stop()
+
+    def offer(self, models: Sequence[ServedModel]) -> list[ServedModel]:
+        """Serve these, which run, from now on. Those that go get nothing new; they are returned."""
+        gone = [model for model in self.models.values() if model not in models]
+        for model in models:
+            self.admissions.setdefault(model.name, Admission(self.limits))
+        self.leaving += gone
+        self.models = {model.name: model for model in models}
+        return gone
+
+    def dismiss(self, model: ServedModel) -> None:
+        """End a model that left."""
+        if model.loop is not None:
+            model.loop.stop()
+        self.leaving.remove(model)
+
+    def hand_over(self, arrivals: Arrivals) -> None:
+        """From an engine's thread into asyncio's, once for all that a step has brought."""
+        if not self._events.is_closed():
+            self._events.call_soon_threadsafe(_deliver, arrivals)
 
     def gauges(self) -> Mapping[str, Mapping[str, float]]:
         """The numbers of the moment, for /metrics."""
@@ -70,12 +100,6 @@ class Host:
             "instructgpt_prompt_tokens_total": {n: s.prompt_tokens for n, s in stats.items()},
             "instructgpt_generated_tokens_total": {n: s.generated_tokens for n, s in stats.items()},
         }
-
-
-def _hand_over(events: asyncio.AbstractEventLoop, arrivals: Arrivals) -> None:
-    """From the engine's thread into asyncio's, once for all that a step has brought."""
-    if not events.is_closed():
-        events.call_soon_threadsafe(_deliver, arrivals)
 
 
 def _deliver(arrivals: Arrivals) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instructgpt.errors import ConfigError
+from instructgpt.loop.places import FEEDBACK
+from instructgpt.loop.state import is_loop
 from instructgpt.web.listening import bind, is_loopback, require_extra, run, url_of
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ def serve(
     device: str = "auto",
     dtype: str = "auto",
 ) -> None:
-    """Serve `checkpoints` (each a path or hub name, or NAME=PATH) until SIGINT or SIGTERM.
+    """Serve `checkpoints` (each a path or hub name, or NAME=PATH), or a loop, until SIGINT or
+    SIGTERM.
 
     feedback: a folder for what people say on the chat page. keys: API keys; bound to another
     address than this machine's own, the server makes one up if there is none. grace_seconds: how
@@ -58,6 +61,9 @@ def serve(
         )
         url = url_of(address, listening)
         _say(f"serving {', '.join(host.models)} at {url}/v1, with a page to chat at {url}/")
+        if host.loop is not None:
+            name = host.loop.state.name
+            _say(f"clients ask for '{name}', whichever is promoted; the loop's page is {url}/loop")
         run(create_app(host), listening, grace_seconds)
 
 
@@ -74,19 +80,42 @@ def load_host(
     """The models of a server, loaded. Errors: CheckpointError."""
     from instructgpt.serving.feedback import FeedbackLog
     from instructgpt.serving.host import Host
+    from instructgpt.serving.loop_watch import LoopWatch
     from instructgpt.serving.rewards import RewardScorer
     from instructgpt.serving.served_model import ServedModel, named_sources
 
-    models = [
-        ServedModel.load(name, source, max_slots=limits.max_slots, device=device, dtype=dtype)
-        for name, source in named_sources(checkpoints).items()
-    ]
+    def load(name: str, source: str) -> ServedModel:
+        return ServedModel.load(
+            name, source, max_slots=limits.max_slots, device=device, dtype=dtype
+        )
+
+    folder = _loop_folder(checkpoints, feedback)
+    loop = None if folder is None else LoopWatch(folder, load)
+    if loop is not None:
+        models, feedback = loop.models(), loop.folder / FEEDBACK
+    else:
+        models = [load(name, source) for name, source in named_sources(checkpoints).items()]
     reward = None
     if reward_model is not None:
         ((name, source),) = named_sources([reward_model]).items()
         reward = RewardScorer.load(name, source, device=device, dtype=dtype)
     log = None if feedback is None else FeedbackLog(feedback)
-    return Host(models, reward=reward, feedback=log, keys=keys, limits=limits)
+    return Host(models, reward=reward, feedback=log, keys=keys, limits=limits, loop=loop)
+
+
+def _loop_folder(checkpoints: Sequence[str], feedback: Path | None) -> Path | None:
+    """The loop that is to be served, if it is one. Errors: ConfigError for a loop beside others."""
+    loops = [path for path in map(Path, checkpoints) if is_loop(path)]
+    if not loops:
+        return None
+    if len(checkpoints) > 1:
+        raise ConfigError(
+            f"'{loops[0]}' is a loop, which says itself what is served; give it alone"
+        )
+    if feedback is not None:
+        raise ConfigError(f"a loop keeps what people say in '{loops[0] / FEEDBACK}'; leave "
+                          "--feedback out")  # fmt: skip
+    return loops[0]
 
 
 def read_keys(keys: Sequence[str], file: Path | None) -> list[str]:

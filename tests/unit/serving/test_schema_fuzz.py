@@ -25,6 +25,7 @@ _OPERATIONS = (
     "DELETE /v1/feedback",
     "GET /v1/models",
     "GET /v1/models/{name}",
+    "GET /v1/loop",
     "GET /health",
     "GET /metrics",
 )

@@ -17,9 +17,10 @@ export async function feedback(key, row, method = "POST") {
   return response.json();
 }
 
-export async function canTakeFeedback(key) {
+// { enabled: whether verdicts are stored, loop: whether a loop is served, comparing: whether it compares two models }
+export async function feedbackState(key) {
   const response = await checked(await fetch("/v1/feedback", { headers: headers(key) }));
-  return (await response.json()).enabled;
+  return response.json();
 }
 
 // Calls `onText` with every new piece; resolves to the finish reason.

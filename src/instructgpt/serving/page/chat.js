@@ -67,6 +67,7 @@ function showTasks() {
 }
 
 async function reply() {
+  if (state.loop) await offer().catch(() => {}); // what is wrong shows in the answer
   const blind = $("compare").checked && state.names.length > 1;
   const other = state.names.find((name) => name !== $("model").value);
   const names = blind ? [$("model").value, other] : [$("model").value];
@@ -242,16 +243,30 @@ function exportConversation() {
   URL.revokeObjectURL(link.href);
 }
 
+// A loop's models come and go; what was chosen stays as long as it is served.
+async function offer() {
+  const models = await api.models($("key").value);
+  const names = models.map((model) => model.id);
+  if (names.join() === state.names.join()) return;
+  const chosen = $("model").value;
+  state.names = names;
+  state.tasks = Object.fromEntries(models.map((model) => [model.id, model.tasks ?? []]));
+  $("model").replaceChildren(...names.map((name) => new Option(name, name)));
+  $("model").value = names.includes(chosen) ? chosen : names[0];
+  showTasks();
+  $("compare").disabled = names.length < 2;
+  if (names.length < 2) $("compare").checked = false;
+}
+
 async function connect() {
   try {
-    const models = await api.models($("key").value);
-    state.names = models.map((model) => model.id);
-    state.tasks = Object.fromEntries(models.map((model) => [model.id, model.tasks ?? []]));
-    state.feedback = await api.canTakeFeedback($("key").value);
+    const said = await api.feedbackState($("key").value);
+    state.feedback = said.enabled;
+    state.loop = said.loop;
+    $("loop").hidden = !said.loop;
     $("consent-line").hidden = !state.feedback;
-    $("model").replaceChildren(...state.names.map((name) => new Option(name, name)));
-    $("compare").disabled = state.names.length < 2;
-    showTasks();
+    await offer();
+    $("compare").checked = said.comparing;
     draw();
   } catch (error) {
     $("turns").replaceChildren(make("p", "error", error.message));

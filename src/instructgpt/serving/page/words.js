@@ -1,7 +1,7 @@
 // Every word of the page, and the four applications as presets: {en, zh}.
 export const words = {
   en: {
-    model: "Model", compare: "compare two, blind", preset: "Preset", task: "Task", fresh: "New", export: "Export",
+    loop: "Loop", model: "Model", compare: "compare two, blind", preset: "Preset", task: "Task", fresh: "New", export: "Export",
     settings: "Settings", system: "System prompt", temperature: "Temperature", topP: "Top-p",
     maxTokens: "Longest answer (tokens)", seed: "Seed (empty: random)", key: "API key",
     ask: "Ask something", send: "Send", stop: "Stop", edit: "Edit", again: "Regenerate", copy: "Copy",
@@ -15,7 +15,7 @@ export const words = {
     presets: ["Free conversation", "Question answering", "Dialogue", "Summarisation", "Translation"],
   },
   zh: {
-    model: "模型", compare: "盲测两个模型", preset: "预设", task: "任务", fresh: "新对话", export: "导出",
+    loop: "循环", model: "模型", compare: "盲测两个模型", preset: "预设", task: "任务", fresh: "新对话", export: "导出",
     settings: "设置", system: "系统提示", temperature: "温度", topP: "Top-p",
     maxTokens: "回答的最大词元数", seed: "种子（留空为随机）", key: "API 密钥",
     ask: "输入问题", send: "发送", stop: "停止", edit: "编辑", again: "重新生成", copy: "复制",
