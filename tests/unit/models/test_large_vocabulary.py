@@ -70,13 +70,16 @@ def test_a_training_step_holds_a_piece_of_the_logits(model, monkeypatch, dtype, 
 
 
 def test_a_rollout_holds_the_logits_of_one_position(model):
-    """K = 2 completions of 4 prompts of 24 tokens: 8 rows of logits, not 96 or more."""
+    """K = 2 completions of 4 prompts of 24 tokens: 8 rows of logits, not 96 or more.
+
+    The search for the token pads a row to blocks of 128, 393 of them here.
+    """
     engine = Engine(model, [1], pad_id=0)
     prompts = [[2 + row, *range(10, 9 + POSITIONS)] for row in range(4)]
     engine.warm_up()
     with LargestTensor() as largest:
         engine.generate(prompts, SamplingParams(max_new_tokens=4), n=2)
-    assert VOCABULARY <= largest.elements <= VOCABULARY * 8
+    assert VOCABULARY <= largest.elements <= 393 * 128 * 8
 
 
 def test_the_meter_sees_what_it_is_for(model):
