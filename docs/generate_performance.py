@@ -9,6 +9,7 @@ Every number on the pages comes from these files; what was not measured says so.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,8 @@ def _table(name: str, rows: Sequence[Sequence[str]], language: str) -> str:
 def _say(text: str, language: str) -> str:
     if language == "zh":
         for english, chinese in CHINESE.items():
-            text = text.replace(english, chinese)
+            # whole words: `reward_model` is a name
+            text = re.sub(rf"(?<!\w){re.escape(english)}(?!\w)", chinese, text)
     return text
 
 

@@ -125,3 +125,9 @@ def test_the_page_is_up_to_date(generator):
         assert written == generator.write_page(found, language), (
             "run: python docs/generate_performance.py"
         )
+
+
+def test_only_whole_words_are_translated(generator):
+    """`reward_model` became `reward_模型`, and batching 批次ing."""
+    said = generator._say("`reward_model`, continuous batching, model, best", "zh")
+    assert said == "`reward_model`, continuous batching, 模型, 最好的设置"
