@@ -46,12 +46,15 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument("--tokens", type=int, default=1024, help="of a microbatch")
     arguments = parser.parse_args()
+    cases = wanted_cases(arguments.only)
+    if not cases:
+        sys.exit(f"no case contains '{arguments.only}': they are called SIZE STAGE none|lora")
     rows = []
     print("| size | stage | trained | estimate GiB | peak GiB | estimate / peak | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for size, stage, adapter in wanted_cases(arguments.only):
+        for size, stage, adapter in cases:
             if not (root / size).exists():
                 make_inputs(root / size, size, rows=arguments.tokens // ROW * STEPS)
             row = measure(root / size, stage, adapter, arguments)

@@ -16,11 +16,10 @@ import torch
 from gpu_models import block_weights, llama, synchronize
 from measure import peak_mib
 from models import Tokenizer, millions
+from sft import make_trainer
 from token_ids import FIRST_WORD
 from torch.profiler import ProfilerActivity, profile
 
-from instructgpt.config.sft import SFTConfig
-from instructgpt.distributed.world import World
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.compiled import compile_models
 from instructgpt.models.kernels import use_fast_kernels
@@ -49,7 +48,7 @@ def main() -> None:
     rows = _demonstrations(
         arguments.batch * (arguments.warm + arguments.steps), vocabulary, arguments.longest
     )
-    trainer = _trainer(arguments, lm, rows)
+    trainer = make_trainer(arguments, lm, rows)
     started = time.perf_counter()
     for step in range(arguments.warm):
         trainer.step(step)
@@ -84,25 +83,6 @@ def main() -> None:
                 "peak_mib": peak_mib(),
             }
         )
-    )
-
-
-def _trainer(arguments: argparse.Namespace, lm: CausalLM, rows: list[TokenSequence]) -> SFTTrainer:
-    return SFTTrainer(
-        SFTConfig(
-            model="-",
-            demonstrations="-",
-            epochs=1,
-            batch_size=arguments.batch,
-            hardware={"tokens_per_microbatch": arguments.tokens_per_microbatch},
-        ),
-        lm,
-        train=rows,
-        valid=[],
-        pretraining=[],
-        score=None,
-        keep=lambda summary: None,
-        world=World(),
     )
 
 
