@@ -37,13 +37,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--real-data",
         type=Path,
-        default=ROOT.parent / "shared" / "data",
         help="folder of real data files; tests of them are skipped without it",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What the other tests say holds on a processor, where every run gives the same bits."""
+    """Refuse a mistyped folder. Hide GPUs: what other tests say of bits holds on a processor."""
+    folder = config.getoption("--real-data")
+    if folder is not None and not folder.is_dir():
+        raise pytest.UsageError(f"--real-data: no folder '{folder}'")
     if not config.getoption("--gpu"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
@@ -91,8 +93,8 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def real_data(request: pytest.FixtureRequest) -> Path:
     """The folder of real data files; the test is skipped where there is none."""
-    folder: Path = request.config.getoption("--real-data")
-    if not folder.is_dir():
+    folder: Path | None = request.config.getoption("--real-data")
+    if folder is None:
         pytest.skip("no real data here: give its folder as --real-data DIR")
     return folder
 

@@ -190,7 +190,7 @@ def test_columns_are_renamed_before_the_format_is_told(tmp_path):
 
 
 def test_parquet_rows_are_what_they_are_in_json(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra `parquet` brings it")
     from pyarrow import parquet
 
     when = datetime.datetime(2026, 1, 2, 3, 4)

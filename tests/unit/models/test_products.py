@@ -11,7 +11,9 @@ from transformers.pytorch_utils import Conv1D
 from instructgpt.models import products
 from instructgpt.models.products import generation_kernels, has_wide_vectors
 
-wide = pytest.mark.skipif(not has_wide_vectors(), reason="no processor for oneDNN's products")
+wide = pytest.mark.skipif(
+    not has_wide_vectors(), reason="needs an x86 processor with AVX-512 that is not Intel's"
+)
 
 
 def layer(kind: str) -> nn.Module:

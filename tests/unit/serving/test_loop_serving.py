@@ -154,7 +154,9 @@ def test_without_a_loop_there_is_no_page_of_one(running) -> None:
 
 def complaints_of_axe(page: Any) -> str:
     """What axe-core finds against WCAG 2.2 A and AA, and its best practices."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="the extra `dev` brings it"
+    )
     rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     found = axe.Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]})
     return found.generate_report() if found.violations_count else ""

@@ -236,7 +236,9 @@ def test_without_psycopg_the_remedy_is_named(monkeypatch) -> None:
         LabelStore("postgresql://h/labels")
 
 
-@pytest.mark.skipif(shutil.which("pg_dump") is None, reason="needs pg_dump on PATH")
+@pytest.mark.skipif(
+    shutil.which("pg_dump") is None, reason="no pg_dump on PATH: apt install postgresql-client"
+)
 def test_a_backup_goes_into_an_empty_database(postgres, tmp_path) -> None:
     address, out = postgres.fresh_database("before"), tmp_path / "monday.dump"
     assert "no label store at" in call("label", "backup", "--store", address, "--out", out).stderr
