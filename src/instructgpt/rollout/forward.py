@@ -56,10 +56,12 @@ class ForwardPass:
         """Logits of one position per row, BV: `last_B` are the positions."""
         rows_B = torch.arange(len(last_B), device=last_B.device)
         head = self.model.get_output_embeddings()
+        thread = threading.get_ident()
 
         # The output layer is by far the widest; it must see no more states than are asked for.
         def pick(_head: nn.Module, states: tuple[Tensor]) -> tuple[Tensor] | None:
-            whole = states[0].shape[:2] == ids_BT.shape
+            ours = threading.get_ident() == thread  # another engine may share the model
+            whole = ours and states[0].shape[:2] == ids_BT.shape
             return (states[0][rows_B, last_B][:, None],) if whole else None
 
         hook = None if head is None else head.register_forward_pre_hook(pick)
@@ -98,7 +100,9 @@ class ForwardPass:
     def ready(self) -> Iterator[None]:
         """Evaluation mode, no autograd, the computing dtype; the model's mode comes back after.
 
-        Free inside itself: whoever takes many small steps may hold it around all of them.
+        Free inside itself: whoever takes many small steps may hold it around all of them. A model
+        that several threads share must be in evaluation mode before: whoever leaves first would
+        put it back into training under the others.
         """
         thread = threading.get_ident()
         if self._held_by == thread:

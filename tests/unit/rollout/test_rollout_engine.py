@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import math
+import threading
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from instructgpt.errors import EngineError
 from instructgpt.rollout.engine import Engine
+from instructgpt.rollout.forward import ForwardPass
 from instructgpt.rollout.slow_engine import SlowEngine
 from instructgpt.rollout.types import SamplingParams
 
@@ -251,3 +255,35 @@ def test_ready_inside_ready_changes_nothing_until_the_outer_one_ends(
     assert model.training
     assert not torch.is_inference_mode_enabled()
     assert engine.generate([[5, 6]], SAMPLED) == expected
+
+
+def test_two_engines_in_two_threads_may_share_a_model(tiny_model: LlamaForCausalLM) -> None:
+    """While one read prompts, the other's passes through the same output layer took the first's
+    positions: up to half of the completions were wrong.
+    """
+    forward, other = ForwardPass(tiny_model, None), ForwardPass(tiny_model, None)
+    mine, theirs = torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([[9, 8, 7], [6, 0, 0]])
+    ends, their_ends = torch.tensor([2, 1]), torch.tensor([2, 0])
+    backbone, reading = tiny_model.model.forward, []
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        states = backbone(*args, **kwargs)
+        if not reading:
+            reading.append(True)
+            thread = threading.Thread(target=lambda: reading.append(logits(other, theirs)))
+            thread.start()
+            thread.join()
+        return states
+
+    def logits(which: ForwardPass, ids: Tensor) -> Tensor:
+        with which.ready():
+            return which.logits_at(ids, ends if ids is mine else their_ends)
+
+    alone = logits(forward, mine), logits(other, theirs)
+    tiny_model.model.forward = interrupted
+    try:
+        together = logits(forward, mine)
+    finally:
+        del tiny_model.model.forward
+    torch.testing.assert_close(together, alone[0])
+    torch.testing.assert_close(reading[1], alone[1])
