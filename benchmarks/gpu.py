@@ -1,6 +1,6 @@
 """On a GPU: shares of what the device can do for SFT and sampling at 1B, and PPO at 124M.
 
-    python benchmarks/gpu.py [--only decode] [--timeout 120]
+    python benchmarks/gpu.py [--only sampling] [--timeout 120]
 
 First the device's own limits: the rate of an 8192^3 bf16 product and the bandwidth of a 2 GB copy.
 Then SFT of a Llama of 1.24B parameters (useful multiplications against the first), sampling from
@@ -18,7 +18,7 @@ import json
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from results import HERE, RESULTS, save
 
 MATRIX = "the measured bf16 matrix rate"
 COPY = "the measured copy bandwidth"
+PEER = "trl 1.12.0"
 PPO = ["--layers", "12", "--width", "768", "--vocab", "50257", "--episodes", "256"]
 ROWS = ["1", "16", "64", "256"]
 
@@ -35,7 +36,7 @@ Found = dict[str, Any]
 class Benchmark:
     """Runs workloads and keeps rows: {workload, metric, ours, peer_name, peer, ratio, aim, ...}."""
 
-    def __init__(self, timeout: float, folder: Path) -> None:
+    def __init__(self, timeout: float, folder: Path | None) -> None:
         self.timeout = timeout
         self.folder = folder
         self.failed: list[str] = []
@@ -72,7 +73,8 @@ class Benchmark:
         row = {"workload": workload, "metric": metric, "peer_name": peer_name, "ours": value}
         row |= {"peer": peer, "ratio": ratio, "low": ratio, "high": ratio, "pairs": 1, "aim": aim}
         row["runs"] = {"ours": [ours]}
-        save("gpu", [row], self.folder)
+        if self.folder is not None:
+            save("gpu", [row], self.folder)
         compared = "" if ratio is None else f", {ratio:.3g} of {peer_name}"
         print(f"  {workload}: {metric} {value:.5g}{compared}", flush=True)
 
@@ -82,25 +84,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="parts whose name contains this: sft, ppo ...")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for one workload")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of gpu.json")
+    parser.add_argument("--out", type=Path, help="folder of gpu.json; results/ if not --tiny")
     parser.add_argument("--tiny", action="store_true", help="try the program, also without a GPU")
     arguments = parser.parse_args()
-    benchmark = Benchmark(arguments.timeout, arguments.out)
+    wanted = {name: part for name, part in PARTS.items() if arguments.only in name}
+    if not wanted:
+        sys.exit(f"no part contains '{arguments.only}': {', '.join(PARTS)}")
+    benchmark = Benchmark(arguments.timeout, arguments.out or (None if arguments.tiny else RESULTS))
     tiny = ["--tiny"] if arguments.tiny else []
     (limits,) = benchmark.run("workloads/gpu_ceilings.py", *tiny) or sys.exit(1)
     benchmark.add("the device itself", "matrix_tflops", limits)
     benchmark.add("the device itself", "copy_gb_per_s", limits)
-    parts = {
-        "sft": _sft,
-        "decode": _decode,
-        "decode against generate": _generate,
-        "ppo": _ppo,
-        "sft with checkpointing": _checkpointing,
-        "decode against other ways": _others,
-    }
-    for name, part in parts.items():
-        if arguments.only in name:
-            part(benchmark, limits, tiny)
+    for part in wanted.values():
+        part(benchmark, limits, tiny)
     if benchmark.failed:
         sys.exit(f"failed: {'; '.join(benchmark.failed)}")
 
@@ -122,18 +118,17 @@ def _one_sft(benchmark: Benchmark, limits: Found, name: str, flags: list[str]) -
         benchmark.add(workload, "tokens_per_s", found)
 
 
-def _decode(benchmark: Benchmark, limits: Found, tiny: list[str]) -> None:
+def _sampling(benchmark: Benchmark, limits: Found, tiny: list[str]) -> None:
     for found in benchmark.run("workloads/gpu_decode.py", "--rows", *ROWS, *tiny):
         benchmark.decoded[found["rows"]] = found
         rate = limits["copy_gb_per_s"]
         benchmark.add(_rows(found["rows"]), "gb_per_s", found, COPY, rate, aim=0.5)
-
-
-def _generate(benchmark: Benchmark, limits: Found, tiny: list[str]) -> None:
     _against(benchmark, "generate", ["generate", "--rows", *ROWS, *tiny])
 
 
-def _others(benchmark: Benchmark, limits: Found, tiny: list[str]) -> None:
+def _other_ways(benchmark: Benchmark, limits: Found, tiny: list[str]) -> None:
+    if not benchmark.decoded:
+        _sampling(benchmark, limits, tiny)
     _against(benchmark, "our engine without CUDA graphs", ["eager", "--rows", "1", "64", *tiny])
     _against(benchmark, "generate with a static cache", ["static", "--rows", "16", *tiny])
 
@@ -157,9 +152,25 @@ def _ppo(benchmark: Benchmark, limits: Found, tiny: list[str]) -> None:
         workload = f"PPO, GPT-2 of 124M, {name}"
         flags = [*work, "--eos", eos]
         for found in benchmark.run("workloads/ppo.py", *flags):
-            peers = benchmark.run("peers/ppo.py", *flags) if find_spec("trl") else []
+            peers = benchmark.run("peers/ppo.py", *flags) if _has_peer() else []
             peer = peers[0]["episodes_per_s"] if peers else None
-            benchmark.add(workload, "episodes_per_s", found, "trl 1.12.0" if peers else None, peer)
+            benchmark.add(workload, "episodes_per_s", found, PEER if peers else None, peer)
+
+
+def _has_peer() -> bool:
+    try:
+        return f"trl {version('trl')}" == PEER
+    except PackageNotFoundError:
+        return False
+
+
+PARTS = {
+    "sft": _sft,
+    "sampling": _sampling,
+    "ppo": _ppo,
+    "sft with checkpointing": _checkpointing,
+    "sampling in other ways": _other_ways,
+}
 
 
 if __name__ == "__main__":
