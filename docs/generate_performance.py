@@ -43,6 +43,7 @@ CHINESE = {
     "batch": "批次",
     "model": "模型",
 }
+MFU_AIM, MFU_AIM_OF = 0.6, "124M"
 UNITS = {
     "episodes_per_s": "episodes/s",
     "tokens_per_s": "tokens/s",
@@ -61,7 +62,7 @@ UNITS = {
 HEADS = {
     "en": {
         "compared": ("workload", "ours", "peer", "ratio [least, most]", "pairs", "aim"),
-        "used": ("workload", "ours", "peer", "matrix rate, GFLOP/s"),
+        "used": ("workload", "ours", "peer", "matrix rate, GFLOP/s", "aim"),
         "memory": ("run", "estimate, MiB", "peak, MiB"),
         "growth": ("axis", "parameters, M", "rate", "peak, MiB"),
         "quickstart": ("stage", "seconds", "core-seconds"),
@@ -70,7 +71,7 @@ HEADS = {
     },
     "zh": {
         "compared": ("工作", "我们", "对方", "比值 [最小, 最大]", "对数", "目标"),
-        "used": ("工作", "我们", "对方", "矩阵速率，GFLOP/s"),
+        "used": ("工作", "我们", "对方", "矩阵速率，GFLOP/s", "目标"),
         "memory": ("运行", "估计，MiB", "峰值，MiB"),
         "growth": ("维度", "参数，百万", "速率", "峰值，MiB"),
         "quickstart": ("阶段", "秒", "核·秒"),
@@ -105,7 +106,7 @@ def write_page(results: Mapping[str, Sequence[Row]], language: str) -> str:
         "sources": sources(results),
     }
     shown = {name: _table(name, rows, language) for name, rows in tables.items()}
-    missed = [
+    missed = _missed_shares(results.get("sft", ())) + [
         f"{name}: {row['workload']}, {UNITS[row['metric']]}: {row['ratio']:.2f} x, {row['aim']:g} x"
         for name in (*COMPARED, "gpu")
         for row in results.get(name, ())
@@ -135,11 +136,25 @@ def used(rows: Iterable[Row]) -> list[list[str]]:
     """Share of the machine's bfloat16 matrix rate that the arithmetic of training makes up."""
     found = []
     for row in rows:
-        share = "mfu_cpu" if "cpu" in row["metric"] else "mfu"
-        ours, peer = (_middle(row["runs"][side], share) for side in ("ours", "peer"))
+        ours, peer = _share(row, "ours"), _share(row, "peer")
         rate = _middle(row["runs"]["ours"], "matrix_gflops")
-        found.append([row["workload"], f"{ours:.0%}", f"{peer:.0%}", f"{rate:.0f}"])
+        aim = "-"
+        if MFU_AIM_OF in row["workload"]:
+            aim = f"{MFU_AIM:.0%}, {'reached' if ours >= MFU_AIM else '**missed**'}"
+        found.append([row["workload"], f"{ours:.0%}", f"{peer:.0%}", f"{rate:.0f}", aim])
     return found
+
+
+def _share(row: Row, side: str) -> float:
+    return _middle(row["runs"][side], "mfu_cpu" if "cpu" in row["metric"] else "mfu")
+
+
+def _missed_shares(rows: Iterable[Row]) -> list[str]:
+    return [
+        f"sft: {row['workload']}, MFU: {_share(row, 'ours'):.0%}, {MFU_AIM:.0%}"
+        for row in rows
+        if MFU_AIM_OF in row["workload"] and _share(row, "ours") < MFU_AIM
+    ]
 
 
 def memory(rows: Iterable[Row]) -> list[list[str]]:

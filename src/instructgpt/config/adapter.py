@@ -59,8 +59,10 @@ class AdapterConfig(Config):
         return self
 
 
-def check_adapter(adapter: AdapterConfig, *optims: OptimConfig) -> None:
+def check_adapter(adapter: AdapterConfig, *optims: OptimConfig, compile: bool) -> None:
     """Refuse what does not go together. Errors: ValueError, for a config's validator."""
+    if adapter.type != "none" and compile:
+        raise ValueError("compile is for full fine-tuning; set compile = false with an adapter")
     if adapter.type != "none" and any(optim.optimizer == "muon" for optim in optims):
         raise ValueError(
             "muon is for whole weight matrices and an adapter has none; set optim.optimizer = adamw"

@@ -43,5 +43,5 @@ class DPOConfig(TrainConfig):
         if self.loss == "ipo" and self.label_smoothing:
             raise ValueError("label_smoothing applies to loss sigmoid only; ipo has none")
         refuse_soft_prompt(self.adapter)
-        check_adapter(self.adapter, self.optim)
+        check_adapter(self.adapter, self.optim, compile=self.compile)
         return self

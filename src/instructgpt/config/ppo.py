@@ -108,7 +108,7 @@ class PPOConfig(TrainConfig):
         if self.optim.warmup_steps or self.critic_optim.warmup_steps:
             raise ValueError("set warmup_iterations instead of warmup_steps for PPO")
         refuse_soft_prompt(self.adapter)
-        check_adapter(self.adapter, self.optim, self.critic_optim)
+        check_adapter(self.adapter, self.optim, self.critic_optim, compile=self.compile)
         if self.adapter.dropout > 0:
             raise ValueError("adapter.dropout > 0: PPO needs a deterministic policy; set it to 0")
         if not self.share_trunk and self.adapter.type == "none":

@@ -43,5 +43,5 @@ class RewardModelConfig(TrainConfig):
     @model_validator(mode="after")
     def _check(self) -> RewardModelConfig:
         refuse_soft_prompt(self.adapter)
-        check_adapter(self.adapter, self.optim)
+        check_adapter(self.adapter, self.optim, compile=self.compile)
         return self

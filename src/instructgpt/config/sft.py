@@ -63,5 +63,5 @@ class SFTConfig(TrainConfig):
         if self.adapter.type == "soft_prompt" and self.pretraining_documents:
             raise ValueError("documents have no soft prompt before them: leave "
                              "pretraining_documents out, or set adapter.type = lora")  # fmt: skip
-        check_adapter(self.adapter, self.optim)
+        check_adapter(self.adapter, self.optim, compile=self.compile)
         return self

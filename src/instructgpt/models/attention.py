@@ -27,7 +27,7 @@ _LONGEST = 256
 _CHUNK = 1 << 19
 
 # What some models add to attention, and only the fused kernel's wrapper knows.
-_EXTRAS = ("position_bias", "cache", "softcap", "s_aux")
+EXTRAS = ("position_bias", "cache", "softcap", "s_aux")
 
 
 def use_cpu_attention(model: PreTrainedModel) -> None:
@@ -54,7 +54,7 @@ def cpu_attention(
     """An attention function of `transformers`: BTHD out; key and value may have fewer heads."""
     length, width = query_BHTD.shape[2:]
     scale = width**-0.5 if scaling is None else scaling
-    plain = dropout == 0.0 and all(kwargs.get(name) is None for name in _EXTRAS)
+    plain = dropout == 0.0 and all(kwargs.get(name) is None for name in EXTRAS)
     if plain and _is_decode_step(query_BHTD, attention_mask):
         return _decode(query_BHTD, key_BHTD, value_BHTD, attention_mask, scale), None
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal

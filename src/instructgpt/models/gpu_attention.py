@@ -16,10 +16,9 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-NAME = "sdpa_gpu"
+from instructgpt.models.attention import EXTRAS
 
-# Arguments with which only the function of `transformers` knows what to do.
-_SPECIAL = ("position_bias", "cache", "softcap", "s_aux")
+NAME = "sdpa_gpu"
 
 
 def use_gpu_attention(model: PreTrainedModel) -> None:
@@ -50,7 +49,7 @@ def gpu_attention(
     heads, length, width = query_BHTD.shape[1:]
     key_heads = key_BGTD.shape[1]
     shared_mask = attention_mask is None or attention_mask.shape[1] == 1
-    special = any(kwargs.get(name) is not None for name in _SPECIAL)
+    special = any(kwargs.get(name) is not None for name in EXTRAS)
     if length > 1 or heads == key_heads or not shared_mask or dropout or special:
         return sdpa_attention_forward(
             module,

@@ -29,7 +29,16 @@ def has_wide_vectors() -> bool:
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.cpu, "get_capabilities")):
         return False
     about = torch.cpu.get_capabilities()
-    return bool(about.get("avx512_f")) and "Intel" not in str(about.get("cpu_name"))
+    maker = about.get("cpu_name")
+    return bool(about.get("avx512_f") and maker) and "Intel" not in maker and _works()
+
+
+def _works() -> bool:
+    """The product is no public function of PyTorch: a version may come without it."""
+    try:
+        return bool(_product(torch.ones(4, 8), torch.ones(2, 8), None).eq(8).all())
+    except (AttributeError, RuntimeError):
+        return False
 
 
 @contextmanager

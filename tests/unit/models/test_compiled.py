@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -17,13 +18,14 @@ from instructgpt.rollout.forward import ForwardPass
 
 def test_nothing_is_compiled_unless_wanted(tiny_model: LlamaForCausalLM) -> None:
     compile_models({"model": CausalLM(tiny_model, None)}, wanted=False)
-    assert all(layer._compiled_call_impl is None for layer in tiny_model.model.layers)
+    assert isinstance(as_written(tiny_model), nullcontext)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_training_compiles_blocks_and_generation_does_not(
     tiny_model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("instructgpt.models.compiled.require_compiler", lambda device: None)
     compiled: list[torch.fx.GraphModule] = []
 
     def note(graph: torch.fx.GraphModule, inputs: Any) -> Any:
@@ -47,6 +49,15 @@ def test_training_compiles_blocks_and_generation_does_not(
 def test_a_plain_model_needs_no_compiler(tiny_model: LlamaForCausalLM) -> None:
     with as_written(tiny_model):
         assert tiny_model(torch.tensor([[3]])).logits.isfinite().all()
+
+
+def test_without_a_compiler_it_is_one_line(
+    tiny_model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was 166 lines of traceback, at the first step."""
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nowhere/g++",))
+    with pytest.raises(ConfigError, match=r"nothing can be compiled here \(.*apt install g\+\+"):
+        compile_models({"model": CausalLM(tiny_model, None)}, wanted=True)
 
 
 def test_adapters_and_unknown_blocks_are_refused(tiny_model: LlamaForCausalLM) -> None:
