@@ -75,4 +75,16 @@ stages.add_to(app)
 
 def main() -> None:
     """The program."""
+    _spin_briefly()
     app(prog_name="instructgpt")
+
+
+def _spin_briefly() -> None:
+    """Let the threads of a matrix product sleep soon when one of them has to be waited for.
+
+    GNU's OpenMP spins 300,000 times first. Beside other programs that takes from the thread that is
+    waited for the very time it needs: steps took up to 80 times longer (docs/LOG.md, 2026-11-26).
+    Read when torch is loaded; whoever has chosen is left alone.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "1000"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -47,6 +48,28 @@ def test_help_is_quick_and_names_every_verb() -> None:
     verbs = {stem.replace("_", "-") for stem in STAGES} - {"copy", "gather"}
     for verb in verbs | {"run", "quickstart", "chat", "generate", "doctor"}:
         assert f" {verb} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_threads_spin_briefly_unless_somebody_has_chosen(
+    chosen: dict[str, str], found: str
+) -> None:
+    """It has to be said before torch is there."""
+    program = (
+        "import os, sys\n"
+        "from instructgpt.cli import main\n"
+        "main.app = lambda **_: print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)\n"
+        "main.main()"
+    )
+    ours = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**ours, **chosen}
+    )
+    assert done.stdout.split() == [found, "False"]
 
 
 @pytest.mark.parametrize("verb", [stem.replace("_", "-") for stem in STAGES])
