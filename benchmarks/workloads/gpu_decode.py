@@ -54,7 +54,6 @@ def _ours(
     engine = Engine(model, [], PAD, max_slots=len(prompts))
     if arguments.engine == "eager":
         engine._slots.recording = False
-        engine._obstacles["recording"] = None
     params = SamplingParams(max_new_tokens=arguments.response)
     for _ in range(3):
         seconds = _seconds(lambda: engine.generate(prompts, params))

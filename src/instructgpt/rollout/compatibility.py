@@ -18,10 +18,10 @@ from instructgpt.errors import EngineError
 from instructgpt.models.attention import NAME as CPU_ATTENTION
 from instructgpt.models.causal_lm import context_length
 from instructgpt.models.gpu_attention import NAME as GPU_ATTENTION
-from instructgpt.rollout.cuda_graphs import recorder_for
 from instructgpt.rollout.forward import ForwardPass
 from instructgpt.rollout.lockstep_decoder import LockstepDecoder
-from instructgpt.rollout.slot_decoder import SlotDecoder, Slots
+from instructgpt.rollout.slot_decoder import SlotDecoder
+from instructgpt.rollout.slots import Slots
 
 _MASKED_ATTENTION = ("sdpa", "eager", CPU_ATTENTION, GPU_ATTENTION)  # additive masks
 _WINDOW_NAMES = ("sliding_window", "attention_chunk_size", "window_size")
@@ -119,7 +119,7 @@ def _slot_logits(
     first, second, third = prompts[0][:3], prompts[1][:1], prompts[2][:2]
     logits, block = decoder.read_prompts([first, second, third])
     pairs = list(zip([first, second, third], logits, strict=True))
-    slots = Slots(decoder, 4, recorder_for(decoder.forward.device) if recorded else None)
+    slots = Slots(decoder.forward, 4, decoder.new_recorder if recorded else None)
     slots.cache.enter(block, [1, 0, 2, 0], [0, 1, 2, 3])
     rows = [[*second, *prompts[0][:1]], [*first, 1], [*third, 2], [*first, 3]]
     pairs += _fed(slots, rows)

@@ -26,7 +26,6 @@ from instructgpt.rollout.compatibility import (
     slot_obstacle,
 )
 from instructgpt.rollout.completions import Completions
-from instructgpt.rollout.cuda_graphs import recorder_for
 from instructgpt.rollout.forward import ForwardPass
 from instructgpt.rollout.lockstep_decoder import LockstepDecoder
 from instructgpt.rollout.plain_decoder import PlainDecoder
@@ -214,7 +213,7 @@ class Engine(BaseEngine):
         return self._plain
 
     def _decide_on_recording(self) -> None:
-        if recorder_for(self.forward.device) is None:
+        if self._slots.new_recorder is None:
             return
         why = self._known("recording", lambda: recording_obstacle(self._slots))
         if why is not None:

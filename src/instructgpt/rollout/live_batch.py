@@ -20,7 +20,8 @@ from instructgpt.rollout.engine import BaseEngine, check_finite
 from instructgpt.rollout.forward import ForwardPass
 from instructgpt.rollout.requests import Requests
 from instructgpt.rollout.sampling import model_logprobs
-from instructgpt.rollout.slot_decoder import Job, SlotDecoder, SlotRun
+from instructgpt.rollout.slot_decoder import SlotDecoder
+from instructgpt.rollout.slot_run import Job, SlotRun
 from instructgpt.rollout.steps import Step
 from instructgpt.rollout.types import (
     EngineStats,

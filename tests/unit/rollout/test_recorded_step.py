@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from instructgpt.rollout import compatibility, slot_decoder
-from instructgpt.rollout import engine as engine_module
+from instructgpt.rollout import slot_decoder
 from instructgpt.rollout.engine import Engine
 from instructgpt.rollout.recorded_step import (
     GREEDY,
@@ -129,8 +128,7 @@ def test_the_engine_through_recorded_steps_equals_the_slow_one(
     temperature: float,
 ) -> None:
     """Rows enter, leave and move; buffers grow; padded rows must disturb nobody."""
-    for module in (slot_decoder, compatibility, engine_module):
-        monkeypatch.setattr(module, "recorder_for", lambda device: Tape)
+    monkeypatch.setattr(slot_decoder, "recorder_for", lambda device: Tape)
     prompts = [[3 + i, 5, 7 + i][: 1 + i % 3] for i in range(11)]
     params = SamplingParams(max_new_tokens=20, temperature=temperature, seed=2)
     expected = SlowEngine(tiny_model, [2]).generate(prompts, params, n=2)
@@ -159,8 +157,7 @@ def test_a_model_that_cannot_be_recorded_is_not_and_says_so(
     def refuse(run: Callable[[], None]) -> Callable[[], None]:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    for module in (slot_decoder, compatibility, engine_module):
-        monkeypatch.setattr(module, "recorder_for", lambda device: lambda: refuse)
+    monkeypatch.setattr(slot_decoder, "recorder_for", lambda device: lambda: refuse)
     engine = Engine(tiny_model, [2], 0)
     params = SamplingParams(max_new_tokens=5, temperature=0.0)
     expected = SlowEngine(tiny_model, [2]).generate([[3, 4]], params)
