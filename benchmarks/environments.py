@@ -20,10 +20,14 @@ def peer_python(name: str) -> Path:
     stamp = home / "requirements.txt"
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"making the environment of {name} in {home.relative_to(HERE.parent)}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
         install = [str(python), "-m", "pip", "install", "-q"]
-        # torch first and alone: the build that is here, not one with gigabytes of CUDA
-        subprocess.run([*install, f"torch=={version('torch').split('+')[0]}"], check=True)
-        subprocess.run([*install, "-r", str(HERE / "peers" / f"{name}.txt")], check=True)
+        for command in (
+            [sys.executable, "-m", "venv", "--clear", str(home)],
+            # torch first and alone: the build that is here, not one with gigabytes of CUDA
+            [*install, f"torch=={version('torch').split('+')[0]}"],
+            [*install, "-r", str(HERE / "peers" / f"{name}.txt")],
+        ):
+            if subprocess.run(command).returncode:
+                sys.exit(f"no environment of {name}: see above; pip needs a network or a mirror")
         stamp.write_text(wanted)
     return python

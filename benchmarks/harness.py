@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results import HERE, Run, compare, save
+from results import HERE, Run, compare, machine, revision, save
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Case:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What every benchmark takes: --pairs, --only, --threads, --clock, --smoke."""
-    parser.add_argument("--pairs", type=int, default=3, help="interleaved pairs per case")
+    parser.add_argument("--pairs", type=positive, default=3, help="interleaved pairs per case")
     parser.add_argument("--only", default="", help="run the cases whose name contains this")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both sides")
+    parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="of both sides")
     parser.add_argument("--smoke", action="store_true", help="one tiny pair, to see that it runs")
     parser.add_argument(
         "--clock",
@@ -73,12 +73,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """An argument that counts from 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
+
+
 def run_cases(benchmark: str, cases: Sequence[Case], arguments: argparse.Namespace) -> None:
     """Measure the cases, print a line for each pair and each median, write results/NAME.json."""
     wanted = [case for case in cases if arguments.only in case.workload]
     if not wanted:
         names = ", ".join(case.workload for case in cases)
         sys.exit(f"no case of {benchmark} contains '{arguments.only}': {names}")
+    print(f"{benchmark} at {revision()}, {arguments.threads} threads: {machine()}", flush=True)
     for case in wanted:
         rows = _run_case(case, arguments)
         if arguments.smoke:

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from harness import line
+from harness import line, positive
 from results import compare, save
 
 PEERS = {
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3, help="requests of each client")
     parser.add_argument("--tokens", type=int, default=64, help="per answer")
-    parser.add_argument("--pairs", type=int, default=3, help="measurements of each server")
+    parser.add_argument("--pairs", type=positive, default=3, help="measurements of each server")
     parser.add_argument("--only", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--smoke", action="store_true", help="two clients, to see that it runs")
     options = parser.parse_args()

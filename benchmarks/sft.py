@@ -11,6 +11,7 @@ the fastest of seven settings of the peer that were tried on a processor.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from environments import OURS, peer_python
 from harness import Case, Side, add_arguments, run_cases
@@ -26,23 +27,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
     arguments = parser.parse_args()
+    peer = peer_python("trl-1.16")
     cases = [
-        _case(f"{size}, {name}", [*SHAPES[size], "--rows", rows], name)
+        _case(f"{size}, {name}", [*SHAPES[size], "--rows", rows], name, peer)
         for size, rows in ROWS.items()
         for name in SETTINGS
     ]
-    cases.append(_case("124M, pretraining", [*SHAPES["124M"], *DOCUMENTS, "--batch", "8"], "best"))
+    documents = [*SHAPES["124M"], *DOCUMENTS, "--batch", "8"]
+    cases.append(_case("124M, pretraining", documents, "best", peer))
     run_cases("sft", cases, arguments)
 
 
-def _case(workload: str, work: list[str], settings: str) -> Case:
+def _case(workload: str, work: list[str], settings: str, peer: Path) -> Case:
     arguments, aim = SETTINGS[settings]
     return Case(
         workload,
         Side("instructgpt", OURS, "workloads/sft.py", work),
         Side(
             f"trl 1.16.0, {settings}",
-            peer_python("trl-1.16"),
+            peer,
             "peers/sft.py",
             [*work, *arguments],
         ),

@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -32,8 +33,9 @@ class Stopwatch:
 
 
 def report(**found: Any) -> None:
-    """The one JSON line, with the most memory that the process has held."""
-    print(json.dumps({**found, "peak_mib": peak_mib()}))
+    """The one JSON line, with the most memory that the process has held, and what it ran on."""
+    versions = {name: version(name) for name in ("torch", "transformers")}
+    print(json.dumps({**found, "peak_mib": peak_mib(), "versions": versions}))
 
 
 def peak_mib() -> float:

@@ -38,6 +38,17 @@ def test_sides_that_did_other_work_are_not_compared(benchmark_module):
         harness.check_same_work(case, {"work": "ab"}, {"work": "cd"})
 
 
+def test_a_count_of_pairs_that_cannot_be_is_refused(benchmark_module, capsys):
+    """It ended in a StatisticsError of nothing measured."""
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    benchmark_module("harness").add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--pairs", "0"])
+    assert "0 is not 1 or more" in capsys.readouterr().err
+
+
 def test_metrics_of_the_processor_clock(benchmark_module):
     on_clock = benchmark_module("harness").on_clock
     assert on_clock("tokens_per_s", "wall") == "tokens_per_s"

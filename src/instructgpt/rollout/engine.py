@@ -165,7 +165,9 @@ class Engine(BaseEngine):
 
     pad_id: fills up shorter prompts; never seen by the model's other positions. max_slots: the most
     sequences in flight; memory for keys and values grows with it and with the longest sequence.
-    A model that cannot take the fast way is run a slower one, with one warning that says why.
+    A model that cannot take the fast way is run a slower one, with one warning that says why. On a
+    GPU `model` gets fused norms and PyTorch's own attention kernels, and cuDNN's attention is
+    switched off for the process.
     """
 
     def __init__(

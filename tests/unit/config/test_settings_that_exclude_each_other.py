@@ -20,3 +20,10 @@ def test_the_shape_of_a_model_that_is_there_already(setting: dict[str, object]) 
     with pytest.raises(ValidationError, match=f"{next(iter(setting))} describes a new model"):
         PretrainConfig(documents="d", model="m", **setting)
     assert PretrainConfig(documents="d", model="m").model == "m"
+
+
+def test_compiled_blocks_and_adapters() -> None:
+    """It was refused when the model was loaded and the data read."""
+    with pytest.raises(ValidationError, match="compile is for full fine-tuning"):
+        DPOConfig(model="m", rankings="r", compile=True, adapter={"type": "lora"})
+    assert DPOConfig(model="m", rankings="r", compile=True).compile
