@@ -86,7 +86,7 @@ def results(generator, tmp_path):
         "| 4.3M, real lengths | 1235 MiB | 412 MiB (trl 1.16.0, best) | 0.80 [2.90, 3.25] | 3 | "
         "1, **missed** |",
         "- ppo: 4.3M, real lengths, MiB: 0.80 x, 1 x",
-        "| 124M, best | 60% | 20% | 402 |",
+        "| 124M, best | 60% | 20% | 402 | 60%, reached |",
         "| sequence 64 | 4.3 | 9.5 tokens/s | 600 |",
         "| sft | 40 | 80 |",
         "| SFT, 1B | 20000 tokens/s | - | - | - |",
@@ -131,3 +131,11 @@ def test_only_whole_words_are_translated(generator):
     """`reward_model` became `reward_模型`, and batching 批次ing."""
     said = generator._say("`reward_model`, continuous batching, model, best", "zh")
     assert said == "`reward_model`, continuous batching, 模型, 最好的设置"
+
+
+def test_a_share_below_its_aim_is_among_the_missed(generator, results):
+    runs = {"ours": [{"mfu": 0.4, "matrix_gflops": 400.0}], "peer": [{"mfu": 0.1}]}
+    low = {**COMPARED, "workload": "124M, low", "runs": runs}
+    page = generator.write_page({**results, "sft": [low]}, "en")
+    assert "- sft: 124M, low, MFU: 40%, 60%" in page.splitlines()
+    assert "| 124M, low | 40% | 10% | 400 | 60%, **missed** |" in page.splitlines()
