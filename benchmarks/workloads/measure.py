@@ -79,7 +79,8 @@ def matrix_rate(dtype: torch.dtype, clock: Callable[[], float] = time.perf_count
 def utilisation(flops: float, rates: dict[str, float]) -> dict[str, float]:
     """Share of the machine's matrix rate in bfloat16, measured now; on both clocks.
 
-    The peer and we are held against the same rate, whatever type either computes in.
+    The peer and we are held against bfloat16's rate, whatever type either computes in; each process
+    measures it anew.
     """
     wall = matrix_rate(torch.bfloat16)
     cpu = matrix_rate(torch.bfloat16, time.process_time)
