@@ -103,9 +103,12 @@ def _name(by: str | None) -> str:
 
 def _show(folder: Path) -> None:
     from instructgpt.cli.console import say, table
-    from instructgpt.loop.view import round_rows, view
+    from instructgpt.loop.view import comparison_text, round_rows, view
 
     seen = view(folder)
     say(f"{seen['name']}: {seen['served']} is served")
+    compared = comparison_text(seen)
+    if compared is not None:
+        say(compared)
     if seen["rounds"]:
         table(["round", "state", "prompts", "demonstrations", "votes", "judges"], round_rows(seen))

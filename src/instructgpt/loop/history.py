@@ -10,8 +10,8 @@
     kept            it is not                                     why, votes, judges
     rolled_back     what was served before is served again        model
 
-Every row also has `kind`, `round`, `at` and `by`. Which model is served is nowhere else: it follows
-from these rows (`loop.state`).
+Every row also has `kind`, `round`, `at` and `by` (`loop.facts` has their types). Which model is
+served is nowhere else: it follows from these rows (`loop.state`).
 """
 
 from __future__ import annotations
@@ -20,39 +20,31 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from instructgpt.data.jsonl import read_jsonl
 from instructgpt.errors import RunDirError
+from instructgpt.loop.facts import check_row
 from instructgpt.storage.atomic import atomic_write
 from instructgpt.storage.environment import utc_now
 from instructgpt.storage.lock import DirectoryLock
 
 HISTORY = "history.jsonl"
-KINDS = (
-    "begun",
-    "started",
-    "collected",
-    "demonstrated",
-    "trained",
-    "opened",
-    "promoted",
-    "kept",
-    "rolled_back",
-)
 _PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One row. `facts` is what the kind alone has."""
+    """One row. `facts` is what the kind alone has, `place` its "file:line" once it is written."""
 
     kind: str
     round: int
     at: str
     by: str
     facts: Mapping[str, Any]
+    place: str = field(default="", compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -65,26 +57,28 @@ class Event:
         }
 
     @classmethod
-    def from_dict(cls, data: Any) -> Event:
-        """Read the JSON form. Errors: KeyError, TypeError, ValueError for something else."""
-        facts = dict(data)
+    def from_dict(cls, data: Any, place: str) -> Event:
+        """Read the JSON form. Errors: ValueError for something else."""
+        facts = dict(check_row(data))
         own = (facts.pop("kind"), facts.pop("round"), facts.pop("at"), facts.pop("by"))
-        if own[0] not in KINDS:
-            raise ValueError(f"no kind of event '{own[0]}'")
-        return cls(*own, facts)
+        return cls(*own, facts, place)
 
 
 def read_history(folder: Path) -> list[Event]:
-    """All events in order; none where no loop has begun. Errors: RunDirError "file:line"."""
+    """All events in order; none where no loop has begun.
+
+    Errors: DataError "file:line" for a line that is no JSON, RunDirError for one that is no event.
+    """
     path = folder / HISTORY
     if not path.exists():
         return []
     events = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, row in read_jsonl(path):
+        place = f"{path}:{number}"
         try:
-            events.append(Event.from_dict(json.loads(line)))
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunDirError(f"{path}:{number}: no event of a loop ({error!r})") from error
+            events.append(Event.from_dict(row, place))
+        except ValueError as error:
+            raise RunDirError(f"{place}: no event of a loop: {error}") from error
     return events
 
 

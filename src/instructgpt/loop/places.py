@@ -18,6 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 
 FEEDBACK = "feedback"
+ROUNDS = "rounds"
 LABELS = "labels.sqlite"
 JUDGED = "judged.jsonl"
 
@@ -29,7 +30,7 @@ def start_folder(root: Path) -> Path:
 
 def round_folder(root: Path, number: int) -> Path:
     """Where the stages of round `number`, from 1, run."""
-    return root / "rounds" / f"{number:03d}"
+    return root / ROUNDS / f"{number:03d}"
 
 
 def judged_file(root: Path, number: int) -> Path:

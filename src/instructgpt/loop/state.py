@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from instructgpt.errors import RunDirError
 from instructgpt.loop.history import HISTORY, Event, read_history
+from instructgpt.loop.places import ROUNDS, start_folder
 
 PHASES = ("started", "collected", "demonstrated", "trained", "opened")
 """What a round goes through before it ends; an event of each kind says that it is behind it."""
@@ -87,42 +87,80 @@ class LoopState:
         return {model.name: model for model in models}
 
 
-def is_loop(folder: Path) -> bool:
-    """Whether a folder is a loop's."""
+def has_begun(folder: Path) -> bool:
+    """Whether a folder holds a loop whose start is made."""
     return (folder / HISTORY).is_file()
 
 
+def is_loop(folder: Path) -> bool:
+    """Whether a folder is a loop's, also while its start is being made."""
+    return has_begun(folder) or (start_folder(folder).is_dir() and (folder / ROUNDS).is_dir())
+
+
 def read_state(folder: Path) -> LoopState:
-    """The state of the loop in `folder`. Errors: RunDirError when there is none."""
+    """The state of the loop in `folder`. Errors: RunDirError when there is none, or not yet;
+    as `read_history` and `state_of`.
+    """
     events = read_history(folder)
+    if not events and is_loop(folder):
+        raise RunDirError(
+            f"the start of the loop in '{folder}' is not finished, so nothing is served yet; "
+            "`instructgpt loop run` goes on with it"
+        )
     if not events:
         raise RunDirError(f"'{folder}' is no loop (no {HISTORY}); `instructgpt loop run` makes one")
     return state_of(events)
 
 
 def state_of(events: Sequence[Event]) -> LoopState:
-    """Fold the events, of which the first is `begun`."""
+    """Fold the events, of which there is one. Errors: RunDirError "file:line" for one that cannot
+    follow those before it.
+    """
     begun = events[0]
+    _expect(begun.kind == "begun", begun, "the first row must be 'begun'; it is missing")
     state = LoopState(begun.facts["name"], [Model(0, begun.facts["model"])], {}, None)
     for event in events[1:]:
+        _expect(event.kind != "begun", event, "the loop has begun before")
         if event.kind == "rolled_back":
+            _expect(len(state.past) > 1, event, "nothing was served before")
             state.past.pop()
             state.comparison = None  # it was against a model that is no longer served
-            continue
-        one = state.rounds.setdefault(event.round, RoundState(event.round))
-        one.events[event.kind] = event
-        if event.kind == "opened":
-            state.comparison = _comparison(state, one, event.facts)
-        elif event.kind in ("promoted", "kept"):
-            state.comparison = None
-            if event.kind == "promoted":
-                assert one.candidate is not None  # nobody promotes what is not trained
-                state.past.append(one.candidate)
+        else:
+            _follow(state, event)
     return state
 
 
-def _comparison(state: LoopState, one: RoundState, facts: Mapping[str, Any]) -> Comparison:
-    assert one.candidate is not None
+def _follow(state: LoopState, event: Event) -> None:
+    """Add an event of a round."""
+    if event.kind == "started":
+        state.rounds.setdefault(event.round, RoundState(event.round))
+    _expect(event.round in state.rounds, event, f"round {event.round} has not started")
+    one = state.rounds[event.round]
+    one.events[event.kind] = event
+    if event.kind == "opened":
+        state.comparison = _comparison(state, one, event)
+    elif event.kind in ("promoted", "kept"):
+        compared = None if state.comparison is None else state.comparison.candidate
+        if compared is None or compared != one.candidate:
+            raise _misplaced(event, f"nothing of round {event.round} is being compared")
+        state.comparison = None
+        if event.kind == "promoted":
+            state.past.append(compared)
+
+
+def _expect(right: bool, event: Event, otherwise: str) -> None:
+    if not right:
+        raise _misplaced(event, otherwise)
+
+
+def _misplaced(event: Event, why: str) -> RunDirError:
+    return RunDirError(f"{event.place}: '{event.kind}' cannot stand here: {why}")
+
+
+def _comparison(state: LoopState, one: RoundState, event: Event) -> Comparison:
+    if one.candidate is None:
+        raise _misplaced(event, f"round {one.number} has no candidate")
+    facts = event.facts
     return Comparison(
         one.candidate,
         state.served,

@@ -13,7 +13,7 @@ from instructgpt.loop.state import Comparison
 from instructgpt.loop.votes import counted_votes, judged_outcomes
 
 Decision = Literal["better", "worse", "undecided", "open"]
-_SOURCES = {"votes": counted_votes, "judges": judged_outcomes}
+SOURCES = {"votes": counted_votes, "judges": judged_outcomes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Standing:
 
 def standing(root: Path, comparison: Comparison) -> Standing:
     """Read what was said so far, and decide by the comparison's rule."""
-    outcomes = {source: read(root, comparison) for source, read in _SOURCES.items()}
+    outcomes = {source: read(root, comparison) for source, read in SOURCES.items()}
     paths = {
         source: anytime_intervals(said, comparison.alpha) if said else []
         for source, said in outcomes.items()

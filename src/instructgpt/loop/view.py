@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from instructgpt.data.jsonl import read_jsonl
 from instructgpt.judging.intervals import Interval, wilson_interval
+from instructgpt.loop.feedback import read_thumbs
 from instructgpt.loop.history import read_history
 from instructgpt.loop.places import FEEDBACK
 from instructgpt.loop.state import LoopState, RoundState, read_state
-from instructgpt.loop.verdict import standing
+from instructgpt.loop.verdict import SOURCES, standing
 
-_SOURCES = ("votes", "judges")
 _POINTS = 200  # of a path of intervals; more cannot be told apart on a page
 
 
@@ -41,10 +40,25 @@ def round_rows(seen: Mapping[str, Any]) -> list[list[str]]:
             one["state"] + _since(one, seen["served"]),
             _text(one["prompts"]),
             _text(one["demonstrations"]),
-            *(interval_text(one[source]) for source in _SOURCES),
+            *(interval_text(one[source]) for source in SOURCES),
         ]
         for one in seen["rounds"]
     ]
+
+
+def comparison_text(seen: Mapping[str, Any]) -> str | None:
+    """`round-2 is compared with round-1, by votes: votes 0.62 [0.54, 0.70] of 180, judges -`."""
+    open_ = seen["comparison"]
+    if open_ is None:
+        return None
+    said = (
+        f"{source} {interval_text(path[-1] if path else None)}"
+        for source, path in open_["paths"].items()
+    )
+    return (
+        f"{open_['candidate']} is compared with {open_['against']}, by "
+        f"{' and '.join(open_['decided_by'])}: {', '.join(said)}"
+    )
 
 
 def interval_text(interval: Mapping[str, Any] | None) -> str:
@@ -82,7 +96,7 @@ def _round(state: LoopState, one: RoundState) -> dict[str, Any]:
         "rolled_back": one.candidate is not None
         and "promoted" in one.events
         and one.candidate not in state.past,
-        **{source: facts.get(source) for source in _SOURCES},
+        **{source: facts.get(source) for source in SOURCES},
     }
 
 
@@ -114,10 +128,9 @@ def _thin(path: Sequence[Interval]) -> list[dict[str, Any]]:
 
 def _thumbs(folder: Path) -> dict[str, dict[str, Any]]:
     """Model -> share of thumbs that were up, as it was used."""
-    path = folder / FEEDBACK / "thumbs.jsonl"
     said: dict[str, list[bool]] = {}
-    for _, row in read_jsonl(path) if path.exists() else ():
-        said.setdefault(str(row["meta"]["model"]), []).append(bool(row["label"]))
+    for thumb in read_thumbs(folder / FEEDBACK):
+        said.setdefault(thumb.model, []).append(thumb.good)
     return {
         name: wilson_interval(sum(ups), len(ups)).to_dict() for name, ups in sorted(said.items())
     }

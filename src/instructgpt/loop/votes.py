@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
-from instructgpt.data.jsonl import read_jsonl
 from instructgpt.data.records import Ranking
-from instructgpt.errors import DataError
-from instructgpt.loop.places import FEEDBACK, judged_file
+from instructgpt.loop.feedback import read_judged, read_votes
+from instructgpt.loop.places import FEEDBACK
 from instructgpt.loop.state import Comparison
 
 
@@ -22,7 +21,7 @@ def counted_votes(root: Path, comparison: Comparison) -> list[float]:
     seen: set[tuple[str, str]] = set()
     given: Counter[str] = Counter()
     outcomes = []
-    for ranking in _rankings(root / FEEDBACK / "rankings.jsonl"):
+    for ranking in read_votes(root / FEEDBACK):
         outcome = _outcome(ranking, comparison)
         user, key = ranking.prompt.user or "", ranking.prompt.key
         if outcome is None or not user or (user, key) in seen:
@@ -36,28 +35,28 @@ def counted_votes(root: Path, comparison: Comparison) -> list[float]:
 
 def judged_outcomes(root: Path, comparison: Comparison) -> list[float]:
     """What the judges said of the candidate, their mean on each prompt; empty before they did."""
-    path = judged_file(root, comparison.candidate.round)
-    if not path.exists():
-        return []
-    rows = [row for _, row in read_jsonl(path) if row["against"] == comparison.against.name]
-    return [row["outcome"] for row in rows if row["outcome"] is not None]
+    return [
+        one.outcome
+        for one in read_judged(root, comparison.candidate.round)
+        if one.against == comparison.against.name and one.outcome is not None
+    ]
+
+
+def is_between(vote: Ranking, names: Sequence[str]) -> bool:
+    """Whether a vote is one between these models."""
+    models = vote.meta.get("models")
+    return (
+        isinstance(models, list)
+        and len(models) == len(vote.ranks)
+        and sorted(map(str, models)) == sorted(names)
+    )
 
 
 def _outcome(ranking: Ranking, comparison: Comparison) -> float | None:
     """None for a vote between other models."""
-    models = ranking.meta.get("models")
     names = [comparison.candidate.name, comparison.against.name]
-    if not isinstance(models, list) or sorted(map(str, models)) != sorted(names):
+    if not is_between(ranking, names):
         return None
+    models = ranking.meta["models"]
     candidate, against = (ranking.ranks[models.index(name)] for name in names)
     return 0.5 + 0.5 * ((candidate < against) - (candidate > against))
-
-
-def _rankings(path: Path) -> Iterator[Ranking]:
-    if not path.exists():
-        return
-    for line, row in read_jsonl(path):
-        try:
-            yield Ranking.from_dict(row)
-        except ValueError as error:
-            raise DataError(f"{path}:{line}: {error}") from error

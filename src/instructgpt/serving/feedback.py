@@ -21,9 +21,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from instructgpt.data.hygiene.personal_data import find_personal_data
-from instructgpt.data.jsonl import read_jsonl
 from instructgpt.data.records import Prompt, Ranking
 from instructgpt.errors import ConfigError
+from instructgpt.loop.feedback import (
+    DELETIONS,
+    PROMPTS,
+    RANKINGS,
+    THUMBS,
+    read_prompts,
+    read_thumbs,
+    read_votes,
+)
 from instructgpt.serving.errors import ApiError, invalid
 from instructgpt.serving.schemas import ChatMessage, Text
 from instructgpt.storage.atomic import append_line
@@ -31,8 +39,7 @@ from instructgpt.storage.environment import utc_now
 from instructgpt.storage.forgetting import forget_rows
 
 USER_CAP = 200
-_KEPT = ("prompts.jsonl", "rankings.jsonl", "thumbs.jsonl")
-_DELETIONS = "deletions.jsonl"
+_KEPT = (PROMPTS, RANKINGS, THUMBS)
 
 Outcome = Literal["stored", "personal_data", "user_cap"]
 UserName = Annotated[str, Field(pattern="^[A-Za-z0-9-]{16,64}$")]
@@ -72,8 +79,9 @@ class FeedbackLog:
         self._folder = folder
         self._lock = threading.Lock()
         self._prompts: dict[str, set[str]] = defaultdict(set)
-        for row in self._rows():
-            self._prompts[row["user"]].add(Prompt.from_dict({"prompt": row["prompt"]}).key)
+        for prompt in _given(folder):
+            if prompt.user is not None:
+                self._prompts[prompt.user].add(prompt.key)
 
     def record(self, said: FeedbackRequest) -> Outcome:
         """Keep what was said, or say why not. Errors: ApiError 403 without consent, 400 when it is
@@ -101,19 +109,22 @@ class FeedbackLog:
     def forget(self, user: str) -> int:
         """Take back everything of a user and note that they asked; how many rows it was."""
         with self._lock:
-            self._append(_DELETIONS, {"forget": user, "at": utc_now()})
+            self._append(DELETIONS, {"forget": user, "at": utc_now()})
             self._prompts.pop(user, None)
             return sum(forget_rows(path, user) for path in self._paths())
 
     def _paths(self) -> Iterator[Path]:
         yield from (path for name in _KEPT if (path := self._folder / name).exists())
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        for path in self._paths():
-            yield from (row for _, row in read_jsonl(path) if "user" in row)
-
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         append_line(self._folder / name, json.dumps(row, ensure_ascii=False), durable=True)
+
+
+def _given(folder: Path) -> Iterator[Prompt]:
+    """The prompts of everything that is kept."""
+    yield from (prompt for _, prompt in read_prompts(folder))
+    yield from (vote.prompt for vote in read_votes(folder))
+    yield from (thumb.prompt for thumb in read_thumbs(folder))
 
 
 def _row(prompt: Prompt, said: FeedbackRequest) -> tuple[str, dict[str, Any]]:
@@ -127,14 +138,14 @@ def _row(prompt: Prompt, said: FeedbackRequest) -> tuple[str, dict[str, Any]]:
             ranking = Ranking(prompt, tuple(said.completions), tuple(said.ranks), meta=meta_of_vote)
         except ValueError as error:
             raise invalid("ranks", str(error)) from error
-        return "rankings.jsonl", ranking.to_dict()
+        return RANKINGS, ranking.to_dict()
     if said.good is not None and len(said.completions) == 1:
-        return "thumbs.jsonl", {
+        return THUMBS, {
             **prompt.to_dict(),
             "completion": said.completions[0],
             "label": said.good,
             "meta": {**meta, "model": said.models[0], "reason": said.reason},
         }
     if said.good is None and not said.completions:
-        return "prompts.jsonl", Prompt(prompt.messages, user=prompt.user, meta=meta).to_dict()
+        return PROMPTS, Prompt(prompt.messages, user=prompt.user, meta=meta).to_dict()
     raise invalid("ranks", "give ranks, or `good` for a single completion, or a prompt alone")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
 
-from instructgpt.errors import RunDirError
+from instructgpt.errors import DataError, RunDirError
 from instructgpt.loop.history import HISTORY, add_event, deciding, read_history
 from instructgpt.loop.state import is_loop, read_state
+
+from .conftest import RULE
 
 
 def test_rows_are_only_added(made) -> None:
@@ -98,3 +101,50 @@ def test_deciders_wait_for_each_other(made) -> None:
     for thread in threads:
         thread.join()
     assert [event.facts["seen"] for event in read_history(made.root)[1:]] == list(range(1, 9))
+
+
+BEGUN = {"kind": "begun", "name": "helper", "model": "start/sft/model"}
+STARTED = {"kind": "started", "served": "start/sft/model"}
+OPENED = {"kind": "opened", "against": "round-0", **RULE}
+PROMOTED = {"kind": "promoted", "why": "better", "votes": None, "judges": None}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([STARTED], r":1: 'started' cannot stand here: the first row must be 'begun'"),
+        ([BEGUN, BEGUN], r":2: 'begun' cannot stand here: the loop has begun before"),
+        ([BEGUN, {"kind": "trained", "model": "m"}], r":2: .*: round 1 has not started"),
+        ([BEGUN, STARTED, OPENED], r":3: .*: round 1 has no candidate"),
+        ([BEGUN, {"kind": "rolled_back", "model": "m"}], r":2: .*: nothing was served before"),
+        ([BEGUN, STARTED, PROMOTED], r":3: .*: nothing of round 1 is being compared"),
+        ([BEGUN, {**STARTED, "served": 5}], r":2: no event of a loop: served: .*string"),
+        ([BEGUN, {"kind": "started"}], r":2: no event of a loop: served: field required"),
+        ([BEGUN, {**STARTED, "round": "1"}], r":2: no event of a loop: round: .*integer"),
+        ([BEGUN, STARTED, {**OPENED, "decided_by": ["mice"]}], r":3: .*decided_by\.0: "),
+        ([BEGUN, STARTED, {**PROMOTED, "votes": {}}], r":3: .*votes\.value: field required"),
+        ([["begun"]], r":1: no event of a loop: a row must be an object"),
+    ],
+)
+def test_a_history_that_cannot_be_is_one_line_with_its_place(tmp_path, rows, message) -> None:
+    """Each ended in a KeyError, IndexError or AssertionError before."""
+    own = {"round": 1, "at": "", "by": "ann"}
+    lines = [json.dumps({**own, **row} if isinstance(row, dict) else row) for row in rows]
+    (tmp_path / HISTORY).write_text("".join(line + "\n" for line in lines))
+    with pytest.raises(RunDirError, match=HISTORY + message):
+        read_state(tmp_path)
+
+
+def test_a_history_that_is_not_text_is_named(made) -> None:
+    path = made.root / HISTORY
+    path.write_bytes(path.read_bytes() + b'{"kind": "\xff"}\n')
+    with pytest.raises(DataError, match=r"history.jsonl:2: not UTF-8"):
+        read_state(made.root)
+
+
+def test_a_loop_whose_start_is_being_made_is_one(tmp_path) -> None:
+    for folder in ("start", "rounds"):
+        (tmp_path / folder).mkdir()
+    assert is_loop(tmp_path)
+    with pytest.raises(RunDirError, match=r"the start of the loop .* is not finished"):
+        read_state(tmp_path)

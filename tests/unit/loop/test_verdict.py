@@ -6,12 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from instructgpt.cli.main import app
 from instructgpt.judging.intervals import Interval
 from instructgpt.loop.history import add_event
 from instructgpt.loop.state import Comparison, Model, read_state
 from instructgpt.loop.verdict import decide, standing
-from instructgpt.loop.view import interval_text, round_rows, view
+from instructgpt.loop.view import comparison_text, interval_text, round_rows, view
 from instructgpt.loop.votes import counted_votes
 
 OLD, NEW = Model(0, "a"), Model(1, "b")
@@ -105,3 +107,21 @@ def test_the_view_after_a_promotion_and_its_rollback(made) -> None:
     assert interval_text({"value": 0.625, "low": 0.5, "high": 0.75, "n": 8}) == (
         "0.62 [0.50, 0.75] of 8"
     )
+
+
+def test_status_says_what_is_compared_and_how_it_stands(made) -> None:
+    """10 wins of 10."""
+    made.trained(1)
+    assert comparison_text(view(made.root)) is None
+    made.opened(1, "round-0")
+    assert comparison_text(view(made.root)) == (
+        "round-1 is compared with round-0, by votes: votes -, judges -"
+    )
+    for n in range(10):
+        made.vote(f"user-{n}", [1, 2])
+    said = comparison_text(view(made.root))
+    assert said is not None
+    assert "votes 1.00 [0." in said
+    assert "1.00] of 10, judges -" in said
+    shown = CliRunner().invoke(app, ["loop", "status", str(made.root)])
+    assert said in " ".join(shown.output.split())

@@ -9,17 +9,24 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from instructgpt.data.hygiene.cleaned import Cleaned
 from instructgpt.data.hygiene.removals import Row
-from instructgpt.data.jsonl import read_jsonl, write_jsonl
-from instructgpt.data.readers import Origin, load_prompts
+from instructgpt.data.jsonl import write_jsonl
+from instructgpt.data.readers import Origin, load_demonstrations, load_prompts
 from instructgpt.data.records import Demonstration, Prompt, Ranking
-from instructgpt.errors import DataError
+from instructgpt.errors import ConfigError
+from instructgpt.loop.feedback import (
+    PROMPTS,
+    RANKINGS,
+    forgotten_users,
+    read_prompts,
+    read_records,
+)
 from instructgpt.loop.places import FEEDBACK
 from instructgpt.pipeline.hygiene import clean_rows, write_removals
 from instructgpt.pipeline.loop.users import SimulatedUsers
@@ -44,9 +51,10 @@ class Fresh:
 def collect(work: Work) -> None:
     """Write prompts/: one file per use, ppo.jsonl and rankings.jsonl with all rounds' so far.
 
-    Errors: Waiting while users have given too few.
+    Errors: Waiting while users have given too few, ConfigError where they never can give enough.
     """
     wanted = work.config.prompts.wanted
+    _check_supply(work)
     if work.config.users is not None:
         SimulatedUsers(work).ask(enough=lambda: len(_fresh(work).prompts) >= wanted)
     fresh = _fresh(work)
@@ -61,17 +69,33 @@ def collect(work: Work) -> None:
     work.note("collected", **counts, left_out=fresh.left_out)
 
 
-def forgotten_users(root: Path) -> set[str]:
-    """Who has asked the server to forget them."""
-    return {row["forget"] for _, row in _rows(root / FEEDBACK / "deletions.jsonl")}
-
-
 def remembered(paths: Sequence[Path], kind: type[R], forgotten: set[str]) -> Iterator[R]:
     """The records of several files, without those of users who were forgotten since."""
     for path in paths:
-        for number, row in _rows(path):
-            if row.get("user") not in forgotten:
-                yield _record(kind, row, path, number)
+        for _, record in read_records(path, kind.from_dict):
+            prompt = record if isinstance(record, Prompt) else record.prompt
+            if prompt.user not in forgotten:
+                yield record
+
+
+def _check_supply(work: Work) -> None:
+    """Errors: ConfigError when the prompts that may come are fewer than are wanted."""
+    users, known = work.config.users, work.config.prompts.known
+    sources = {"prompts.known": known, "users.prompts": None if users is None else users.prompts}
+    may_come = [
+        {prompt.key for prompt in load_prompts(work.path(path)).records}
+        for path in sources.values()
+        if path is not None
+    ]
+    if not may_come:
+        return
+    left = len(set.intersection(*may_come) - _keys(_of_rounds(work, *USES)))
+    if left < work.config.prompts.wanted:
+        names = " and ".join(name for name, path in sources.items() if path is not None)
+        raise ConfigError(
+            f"prompts.wanted: {names} hold {left} prompts that no round has taken, and "
+            f"{work.config.prompts.wanted} are wanted; lower it, or give more prompts"
+        )
 
 
 def _fresh(work: Work) -> Fresh:
@@ -92,12 +116,11 @@ def _fresh(work: Work) -> Fresh:
 
 def _given(work: Work) -> tuple[list[Row], Counter[str]]:
     """What users gave and may be used, and counts of what may not."""
-    path = work.root / FEEDBACK / "prompts.jsonl"
-    forgotten, known = forgotten_users(work.root), _known(work)
+    folder = work.root / FEEDBACK
+    forgotten, known = forgotten_users(folder), _known(work)
     rows: list[Row] = []
     left_out: Counter[str] = Counter()
-    for number, data in _rows(path):
-        prompt = _record(Prompt, data, path, number)
+    for number, prompt in read_prompts(folder):
         if not prompt.meta.get("consent"):
             left_out["without_consent"] += 1
         elif prompt.user in forgotten:
@@ -107,7 +130,7 @@ def _given(work: Work) -> tuple[list[Row], Counter[str]]:
         else:
             # when somebody agreed stays in the log: the round's files say the same each time
             meta = {} if known is None else known[prompt.key]
-            rows.append(Row(replace(prompt, meta=meta), Origin(str(path), number)))
+            rows.append(Row(replace(prompt, meta=meta), Origin(str(folder / PROMPTS), number)))
     return rows, left_out
 
 
@@ -122,12 +145,13 @@ def _write(work: Work, folder: Path, chosen: list[Prompt]) -> dict[str, int]:
     """Deal the prompts out, so that no use gets the early ones, and add what rounds had before."""
     settings = work.config.prompts
     random.Random(f"{work.config.seed}:deal:{work.number}").shuffle(chosen)
-    forgotten = forgotten_users(work.root)
+    forgotten = forgotten_users(work.root / FEEDBACK)
+    wanted = (settings.demonstrate, settings.rank, settings.judge, len(chosen))
     counts = {}
-    for use, count in zip(
-        USES, (settings.demonstrate, settings.rank, settings.judge, len(chosen)), strict=True
-    ):
-        own, chosen = chosen[:count], chosen[count:]
+    for use, count in zip(USES, wanted, strict=True):
+        own = _untaught(work, chosen)[:count] if use == "judge" else chosen[:count]
+        dealt = {prompt.key for prompt in own}
+        chosen = [prompt for prompt in chosen if prompt.key not in dealt]
         counts[use] = write_jsonl(folder / f"{use}.jsonl", (p.to_dict() for p in own))
     ppo = [*_of_rounds(work, "ppo_new"), folder / "ppo_new.jsonl"]
     everything = remembered(ppo, Prompt, forgotten)
@@ -137,12 +161,30 @@ def _write(work: Work, folder: Path, chosen: list[Prompt]) -> dict[str, int]:
     return counts
 
 
+def _untaught(work: Work, prompts: list[Prompt]) -> list[Prompt]:
+    """Those that judges may compare on: no demonstration from before the loop answers them.
+
+    Errors: ConfigError when they are too few.
+    """
+    also = work.config.demonstrations.also
+    taught = {
+        one.prompt.key for path in also for one in load_demonstrations(work.path(path)).records
+    }
+    found = [prompt for prompt in prompts if prompt.key not in taught]
+    if len(found) < work.config.prompts.judge:
+        raise ConfigError(
+            f"prompts.judge: of this round's prompts only {len(found)} for judges are not in "
+            "demonstrations.also, which train; lower it, or raise prompts.wanted"
+        )
+    return found
+
+
 def _rankings(work: Work, kept_apart: set[str]) -> Iterator[Ranking]:
     """What earlier rounds learned to rank from, and the blind votes since, each once; nothing on
     prompts that judges compare on.
     """
-    forgotten, seen = forgotten_users(work.root), set()
-    votes = work.root / FEEDBACK / "rankings.jsonl"
+    forgotten, seen = forgotten_users(work.root / FEEDBACK), set()
+    votes = work.root / FEEDBACK / RANKINGS
     for ranking in remembered([*_labeled(work), votes], Ranking, forgotten):
         if ranking.prompt.key in kept_apart:
             continue
@@ -169,16 +211,3 @@ def _of_rounds(work: Work, *uses: str) -> list[Path]:
 
 def _keys(paths: Sequence[Path]) -> set[str]:
     return {prompt.key for prompt in remembered(paths, Prompt, set())}
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, row); nothing where there is no file yet."""
-    if path.exists():
-        yield from read_jsonl(path)
-
-
-def _record(kind: Callable[..., Any], row: dict[str, Any], path: Path, number: int) -> Any:
-    try:
-        return kind.from_dict(row)  # type: ignore[attr-defined]
-    except ValueError as error:
-        raise DataError(f"{path}:{number}: {error}") from error

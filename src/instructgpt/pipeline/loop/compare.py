@@ -15,9 +15,11 @@ from instructgpt.data.records import Prompt
 from instructgpt.errors import ConfigError
 from instructgpt.evaluation.win_rate import Pairing, judge_pairings
 from instructgpt.judging.protocol import Judge
+from instructgpt.loop.history import add_event, deciding
 from instructgpt.loop.places import judged_file
 from instructgpt.loop.state import Comparison
 from instructgpt.loop.verdict import Standing, standing
+from instructgpt.loop.view import interval_text
 from instructgpt.microworld.gold import Gold
 from instructgpt.microworld.world import World
 from instructgpt.panel import seat_judges
@@ -25,20 +27,25 @@ from instructgpt.pipeline.loop.answers import Answerer
 from instructgpt.pipeline.loop.decisions import close_comparison
 from instructgpt.pipeline.loop.users import SimulatedUsers
 from instructgpt.pipeline.loop.work import Waiting, Work
+from instructgpt.storage.atomic import disk_errors
 from instructgpt.storage.judge_calls import FILE_NAME, JudgeCalls
 
 
 def open_comparison(work: Work) -> None:
     """From now on a server offers the candidate beside the served model, and votes count."""
     rule = work.config.compare
-    work.note(
-        "opened",
-        against=work.state.served.name,
-        decided_by=list(rule.decided_by),
-        alpha=rule.alpha,
-        max_votes=rule.max_votes,
-        votes_per_user=rule.votes_per_user,
-    )
+    with deciding(work.root):  # a rollback must not come between what is served and the row
+        add_event(
+            work.root,
+            "opened",
+            work.number,
+            work.by,
+            against=work.state.served.name,
+            decided_by=list(rule.decided_by),
+            alpha=rule.alpha,
+            max_votes=rule.max_votes,
+            votes_per_user=rule.votes_per_user,
+        )
 
 
 def compare(work: Work) -> None:
@@ -69,9 +76,7 @@ def _too_few(work: Work, comparison: Comparison, found: Standing) -> Exception:
             f"users.count: all who agree have voted and nothing is decided after "
             f"{votes.n if votes else 0} votes; raise it, or lower compare.max_votes"
         )
-    so_far = "none yet"
-    if votes is not None:
-        so_far = f"{votes.n} so far, {votes.value:.2f} [{votes.low:.2f}, {votes.high:.2f}]"
+    so_far = "none yet" if votes is None else f"{interval_text(votes.to_dict())} so far"
     return Waiting(
         f"round {work.number} waits for blind votes: {so_far}, at most {comparison.max_votes}; "
         f"they come through `instructgpt serve {work.root}`"
@@ -79,9 +84,6 @@ def _too_few(work: Work, comparison: Comparison, found: Standing) -> Exception:
 
 
 def _is_judged(work: Work, comparison: Comparison) -> bool:
-    path = judged_file(work.root, work.number)
-    if not path.exists():
-        return False
     return bool(standing(work.root, comparison).paths["judges"])
 
 
@@ -96,12 +98,19 @@ def _ask_judges(work: Work, comparison: Comparison) -> None:
     both = [i for i in range(len(prompts)) if None not in (texts[0][i], texts[1][i])]
     pairing = Pairing(*([row[i] for i in both] for row in (prompts, *texts)))
     path = judged_file(work.root, work.number)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with JudgeCalls(path.with_name(FILE_NAME)) as calls:
         verdicts = [
             [verdict.outcome for verdict in judge_pairings(judge, [pairing])[0]]
             for judge in _judges(work, calls)
         ]
+    if all(outcome is None for own in verdicts for outcome in own):
+        raise ConfigError(
+            f"compare.judges: none of them said anything on the {len(both)} prompts that both "
+            f"models could answer, of {len(prompts)} for them; see that they can decide, or take "
+            "them out"
+        )
     write_jsonl(path, _rows(comparison, pairing.prompts, verdicts))
 
 

@@ -8,6 +8,7 @@ from instructgpt.errors import ConfigError
 from instructgpt.loop.history import add_event, deciding
 from instructgpt.loop.state import Comparison, LoopState, read_state
 from instructgpt.loop.verdict import Standing, standing
+from instructgpt.loop.view import interval_text
 
 
 def close_comparison(
@@ -35,7 +36,7 @@ def promote(root: Path, by: str, *, anyway: bool = False) -> LoopState:
     found = standing(root, comparison)
     if found.decision != "better" and not anyway:
         said = ", ".join(
-            f"{source} {one.value:.2f} [{one.low:.2f}, {one.high:.2f}] of {one.n}"
+            f"{source} {interval_text(one.to_dict())}"
             for source, one in found.last.items()
             if one is not None
         )

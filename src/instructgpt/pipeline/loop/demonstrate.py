@@ -11,10 +11,11 @@ from instructgpt.data.jsonl import write_jsonl
 from instructgpt.data.readers import load_demonstrations, load_prompts
 from instructgpt.data.records import Demonstration, Prompt
 from instructgpt.errors import DataError
-from instructgpt.loop.places import LABELS
+from instructgpt.loop.feedback import forgotten_users
+from instructgpt.loop.places import FEEDBACK, LABELS
 from instructgpt.microworld.demonstrations import demonstrate as write_one
 from instructgpt.microworld.world import World
-from instructgpt.pipeline.loop.collect import forgotten_users, remembered
+from instructgpt.pipeline.loop.collect import remembered
 from instructgpt.pipeline.loop.people import demonstrations_by_people
 from instructgpt.pipeline.loop.work import Work
 from instructgpt.storage.atomic import publish_directory
@@ -57,4 +58,4 @@ def _so_far(work: Work, new: Path) -> Iterator[Demonstration]:
     for setting in work.config.demonstrations.also:
         yield from load_demonstrations(work.path(setting)).records
     before = [folder / "demonstrations" / "new.jsonl" for folder in work.rounds_before()]
-    yield from remembered([*before, new], Demonstration, forgotten_users(work.root))
+    yield from remembered([*before, new], Demonstration, forgotten_users(work.root / FEEDBACK))

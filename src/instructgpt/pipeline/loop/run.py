@@ -10,7 +10,7 @@ from instructgpt.config.loop import Loop
 from instructgpt.errors import ConfigError, RunDirError
 from instructgpt.evaluation.loop_report import write_loop_report
 from instructgpt.loop.history import add_event, deciding
-from instructgpt.loop.state import PHASES, is_loop
+from instructgpt.loop.state import PHASES, has_begun
 from instructgpt.pipeline.loop.collect import collect
 from instructgpt.pipeline.loop.compare import compare, open_comparison
 from instructgpt.pipeline.loop.demonstrate import demonstrate
@@ -60,7 +60,7 @@ def run_loop(
 
 def _begin(work: Work) -> None:
     """Make the start, once, and serve its model."""
-    if is_loop(work.root):
+    if has_begun(work.root):
         check_start_is_the_same(work)
         return
     work.say("start: what is served first")

@@ -9,17 +9,18 @@ score itself is hidden from them.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from instructgpt.data.jsonl import read_jsonl
 from instructgpt.data.readers import load_prompts
 from instructgpt.data.records import Prompt
 from instructgpt.errors import ConfigError
+from instructgpt.loop.feedback import read_prompts, read_thumbs, read_votes
 from instructgpt.loop.places import FEEDBACK
 from instructgpt.loop.state import Comparison
+from instructgpt.loop.votes import is_between
 from instructgpt.microworld.gold import Gold
 from instructgpt.microworld.labelers import SimulatedLabeler, hire_labelers
 from instructgpt.microworld.world import World
@@ -65,7 +66,8 @@ class SimulatedUsers:
         self._labelers = hire_labelers(gold, config.count, work.config.seed)
         consent = random.Random(f"{work.config.seed}:consent")
         self._consents = [consent.random() < config.consent for _ in self._labelers]
-        self._log = FeedbackLog(work.root / FEEDBACK)
+        self._folder = work.root / FEEDBACK
+        self._log = FeedbackLog(self._folder)
 
     def ask(self, enough: Callable[[], bool]) -> None:
         """Visit the served model until the log has enough."""
@@ -75,7 +77,7 @@ class SimulatedUsers:
         limit = _PATIENCE * self._work.config.prompts.wanted
         with progress("users ask", None, unit="prompt") as bar:
             for chunk in _chunks(visits, limit):
-                asked, rated = self._recorded("prompts.jsonl"), self._recorded("thumbs.jsonl")
+                asked, rated = self._asked(), self._rated()
                 # a chunk that was begun is ended, so that a kill leaves no trace
                 if not any(visit.who in asked | rated for visit in chunk) and enough():
                     return
@@ -96,7 +98,7 @@ class SimulatedUsers:
         names = [model.name for model in models]
         with progress("users vote", None, unit="vote") as bar:
             for chunk in _chunks(self._turns(comparison.votes_per_user), None):
-                voted = self._recorded("rankings.jsonl", names)
+                voted = self._voted(names)
                 if not any(visit.who in voted for visit in chunk) and decided():
                     return
                 if any(visit.consents and visit.who not in voted for visit in chunk):
@@ -162,19 +164,25 @@ class SimulatedUsers:
         user = f"simulated-user-{number + 1:04d}"
         return Visit(key, user, labeler, consents, rng.choice(self._prompts))
 
-    def _recorded(self, name: str, models: Sequence[str] | None = None) -> Done:
-        """Whose prompts are in a file of the log already; votes only between these models."""
-        path = self._work.root / FEEDBACK / name
-        rows = [row for _, row in read_jsonl(path)] if path.exists() else []
-        return {
-            (row["user"], Prompt.from_dict({"prompt": row["prompt"]}).key)
-            for row in rows
-            if models is None or sorted(row.get("meta", {}).get("models", [])) == sorted(models)
-        }
+    def _asked(self) -> Done:
+        return _done(prompt for _, prompt in read_prompts(self._folder))
+
+    def _rated(self) -> Done:
+        return _done(thumb.prompt for thumb in read_thumbs(self._folder))
+
+    def _voted(self, models: Sequence[str]) -> Done:
+        """Between these models."""
+        votes = read_votes(self._folder)
+        return _done(vote.prompt for vote in votes if is_between(vote, models))
 
     def _answerer(self, model: Path, name: str) -> Answerer:
         seed = random.Random(f"{self._seed}:answers:{name}").randrange(2**31)
         return Answerer(model, self._config.sampling, self._work.config.hardware, seed)
+
+
+def _done(prompts: Iterable[Prompt]) -> Done:
+    """Whose prompts are in the log already."""
+    return {(prompt.user or "", prompt.key) for prompt in prompts}
 
 
 def _answered(chunk: Sequence[Visit], answer: Answerer) -> dict[int, str]:

@@ -11,6 +11,7 @@ import pytest
 from instructgpt.config.loop import Loop, load_loop
 from instructgpt.data.jsonl import write_jsonl
 from instructgpt.data.readers import load_prompts, load_rankings
+from instructgpt.errors import ConfigError, DataError
 from instructgpt.loop.history import add_event, read_history
 from instructgpt.pipeline.loop.collect import collect
 from instructgpt.pipeline.loop.demonstrate import demonstrate
@@ -200,3 +201,74 @@ def test_data_forget_reaches_the_whole_loop(loop, root, log, tmp_path) -> None:
         assert gone not in file.read_text(), file
     with LabelStore(root / "labels.sqlite") as store:
         assert str(gone) not in json.dumps(LabelReview(store).tasks())
+
+
+JUDGES = """\
+prompts: {wanted: 6, demonstrate: 1, rank: 1, judge: 3}
+compare: {judges: [{type: reward_model, model: x}]}
+demonstrations: {also: [ALSO]}
+"""
+
+
+def judging(tmp_path: Path, answered: range) -> Loop:
+    """A loop with judges, and demonstrations from before it that answer some of the questions."""
+    also = tmp_path / "also.jsonl"
+    rows = [
+        {"prompt": [{"role": "user", "content": f"question {n}"}], "completion": "Yes."}
+        for n in answered
+    ]
+    write_jsonl(also, rows)
+    path = tmp_path / "judging.yaml"
+    own = JUDGES.replace("ALSO", str(also))
+    path.write_text(SETTINGS.replace("prompts: {wanted: 6, demonstrate: 2, rank: 2}\n", own))
+    return load_loop(path)
+
+
+def test_judges_compare_on_nothing_that_demonstrations_from_before_answer(
+    tmp_path, root, log
+) -> None:
+    """`demonstrations.also` trains every round, and it may hold what users ask."""
+    loop = judging(tmp_path, range(2))
+    for user in range(6):
+        say(log, user, f"question {user}")
+    collect(work(loop, root, 1))
+    judge = texts(root, 1, "judge")
+    assert len(judge) == 3
+    assert not {"question 0", "question 1"} & judge
+    dealt = [texts(root, 1, use) for use in ("demonstrate", "rank", "ppo")]
+    assert judge | set().union(*dealt) == {f"question {n}" for n in range(6)}
+
+
+def test_too_few_prompts_for_judges_is_one_line(tmp_path, root, log) -> None:
+    loop = judging(tmp_path, range(5))
+    for user in range(6):
+        say(log, user, f"question {user}")
+    with pytest.raises(ConfigError, match=r"prompts.judge: .*lower it, or raise prompts.wanted"):
+        collect(work(loop, root, 1))
+    assert not (root / "rounds" / "001" / "prompts").exists()
+
+
+def test_more_than_there_can_be_is_said_at_once(tmp_path, root, log) -> None:
+    """Simulated users came by for minutes; real ones were waited for without end."""
+    known = tmp_path / "known.jsonl"
+    rows = [{"prompt": [{"role": "user", "content": f"question {n}"}]} for n in range(8)]
+    write_jsonl(known, rows)
+    path = tmp_path / "known.yaml"
+    path.write_text(SETTINGS.replace("rank: 2}", f"rank: 2, known: {known}}}"))
+    loop = load_loop(path)
+    for user in range(6):
+        say(log, user, f"question {user}")
+    collect(work(loop, root, 1))
+    with pytest.raises(ConfigError, match=r"prompts.known hold 2 .* and 6 are wanted"):
+        collect(work(loop, root, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("prompts", "a prompt must be an object"), ("deletions", "there is no 'forget'")],
+)
+def test_broken_rows_of_users_are_named(loop, root, log, name, message) -> None:
+    """They ended in an AttributeError or a KeyError."""
+    (root / "feedback" / f"{name}.jsonl").write_text("[1]\n")
+    with pytest.raises(DataError, match=f"{name}.jsonl:1: {message}"):
+        collect(work(loop, root, 1))

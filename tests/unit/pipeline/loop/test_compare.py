@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from instructgpt.config.loop import load_loop
+from instructgpt.errors import ConfigError, RunDirError
 from instructgpt.loop.history import add_event, read_history
 from instructgpt.loop.state import read_state
+from instructgpt.pipeline.loop import compare as module
 from instructgpt.pipeline.loop.compare import compare, open_comparison
 from instructgpt.pipeline.loop.decisions import promote, roll_back
 from instructgpt.pipeline.loop.run import after
@@ -55,7 +58,7 @@ def test_it_waits_for_votes_and_says_where_they_come_from(work) -> None:
     with pytest.raises(Waiting, match="waits for blind votes: none yet, at most 60"):
         compare(work)
     vote(work, [WIN] * 3 + [LOSS] * 2)
-    with pytest.raises(Waiting, match=r"5 so far, 0\.60 \[0\.\d\d, 0\.\d\d\], at most 60"):
+    with pytest.raises(Waiting, match=r"0\.60 \[0\.\d\d, 0\.\d\d\] of 5 so far, at most 60"):
         compare(work)
     assert read_state(work.root).comparison is not None
 
@@ -100,3 +103,41 @@ def test_after_a_rollback_the_comparison_begins_anew(work) -> None:
     assert comparison is not None
     assert (comparison.candidate.name, comparison.against.name) == ("round-2", "round-0")
     assert after(second, "opened") is compare
+
+
+@pytest.fixture
+def judged(work, monkeypatch) -> Work:
+    """The same round, on whose two prompts judges compare; nothing is sampled or asked."""
+    text = SETTINGS + (
+        "prompts: {judge: 2}\n"
+        "compare: {decided_by: [judges], judges: [{type: reward_model, model: m}]}\n"
+    )
+    work.loop.source.write_text(text)
+    (work.folder / "prompts").mkdir(parents=True)
+    rows = [{"prompt": [{"role": "user", "content": f"What {n}?"}]} for n in range(2)]
+    path = work.folder / "prompts" / "judge.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    add_event(
+        work.root, "opened", 1, "ann", against="round-0", **{**RULE, "decided_by": ["judges"]}
+    )
+    monkeypatch.setattr(module, "Answerer", lambda *_: lambda prompts, _keys: ["a"] * len(prompts))
+    monkeypatch.setattr(module, "seat_judges", lambda *_, **__: [(object(), None)])
+    return replace(work, loop=load_loop(work.loop.source))
+
+
+def test_judges_who_all_abstain_are_said_to(judged, monkeypatch) -> None:
+    """It said "waits for blind votes", and asked them anew at every start without a word."""
+    says = [SimpleNamespace(outcome=None)] * 2
+    monkeypatch.setattr(module, "judge_pairings", lambda *_: [says])
+    with pytest.raises(ConfigError, match=r"compare.judges: none of them said anything on the 2"):
+        compare(judged)
+    assert read_state(judged.root).comparison is not None
+    says[:] = [SimpleNamespace(outcome=1.0), SimpleNamespace(outcome=None)]
+    compare(judged)  # once they speak it goes on: one win is no proof
+    assert read_history(judged.root)[-1].facts["why"] == "undecided"
+
+
+def test_a_file_where_the_comparison_goes_is_named(judged) -> None:
+    (judged.folder / "comparison").write_text("")
+    with pytest.raises(RunDirError, match="comparison"):
+        compare(judged)
