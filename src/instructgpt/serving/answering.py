@@ -60,6 +60,7 @@ class Answer:
         inbox: Inbox,
     ) -> None:
         self._host = host
+        self._admission = host.admission(model)
         self._model = model
         self._form = form
         self._generations = generations
@@ -80,7 +81,7 @@ class Answer:
 
     async def respond(self, request: Request) -> Response:
         """Run to the end, or until the client goes. Errors: ApiError 429 and 503, at once."""
-        self._host.admissions[self._model.name].enter(self._num_choices)
+        self._admission.enter(self._num_choices)
         headers = {"x-ignored-parameters": ", ".join(self._ignored)} if self._ignored else {}
         for generation in self._generations:
             self._loop.submit(generation)
@@ -95,7 +96,7 @@ class Answer:
         """Free what is still held."""
         for generation in self._generations:
             self._loop.cancel(generation)
-        self._host.admissions[self._model.name].leave(self._num_choices)
+        self._admission.leave(self._num_choices)
 
     @property
     def _loop(self) -> Any:

@@ -41,11 +41,9 @@ def create_app(host: Host) -> Gate:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         host.start()
-        following = None if host.loop is None else asyncio.create_task(host.loop.follow(host))
         yield
-        if following is not None:
-            following.cancel()
-            await asyncio.wait([following])
+        if host.loop is not None:
+            await host.loop.stop()
         await asyncio.to_thread(host.stop)
 
     app = FastAPI(title="instructgpt", docs_url=None, redoc_url=None, lifespan=lifespan)
@@ -126,25 +124,29 @@ def _add_measures(app: FastAPI, host: Host) -> None:
 def _add_state(app: FastAPI, host: Host) -> None:
     started = int(time.time())
 
-    def described(model: ServedModel) -> dict[str, Any]:
-        about = {"id": model.name, "object": "model", "created": started}
+    def described(name: str) -> dict[str, Any]:
+        model = host.model(name)
+        about = {"id": name, "object": "model", "created": started}
+        if name != model.name:
+            about["root"] = model.name  # which one the loop's name means at the moment
         if model.tasks:
             about["tasks"] = model.tasks
         return {**about, "owned_by": "instructgpt", "max_model_len": model.engine.max_context}
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """What is served."""
-        return {"object": "list", "data": [described(model) for model in host.models.values()]}
+        """What is served, a loop's own name first: many clients take the first."""
+        names = list(host.models) if host.loop_name is None else [host.loop_name, *host.models]
+        return {"object": "list", "data": [described(name) for name in names]}
 
     @app.get("/v1/models/{name:path}")
     async def one_model(name: str) -> dict[str, Any]:
         """One of them."""
-        return described(host.model(name))
+        return described(name)
 
     @app.get("/health")
     async def health() -> Response:
-        """200 while every engine answers, else 503."""
+        """200 while every engine answers and a loop is followed, else 503."""
         state = "ok" if host.healthy else "down"
         return JSONResponse({"status": state}, status_code=200 if host.healthy else 503)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from instructgpt.serving.engine_loop import Arrivals
-from instructgpt.serving.errors import no_such_model
+from instructgpt.serving.errors import engine_down, no_such_model
 from instructgpt.serving.feedback import FeedbackLog
 from instructgpt.serving.limits import Admission, Keys, Limits, RateLimiter
 from instructgpt.serving.prometheus import Metrics
@@ -42,27 +42,41 @@ class Host:
         self.metrics = Metrics()
         self.admissions = {name: Admission(limits) for name in self.models}
 
+    @property
+    def loop_name(self) -> str | None:
+        """What always means the promoted model, where a loop is served."""
+        return None if self.loop is None else self.loop.state.name
+
     def model(self, name: str | None) -> ServedModel:
         """The model of this name, the first one for None and for a loop's own name.
 
         Errors: ApiError 404.
         """
-        if name is None or (self.loop is not None and name == self.loop.state.name):
+        if name is None or name == self.loop_name:
             return next(iter(self.models.values()))
         if name not in self.models:
             raise no_such_model(name, list(self.models))
         return self.models[name]
 
+    def admission(self, model: ServedModel) -> Admission:
+        """Who is being answered by a model. Errors: ApiError 503 when it has gone."""
+        if model.name not in self.admissions:
+            raise engine_down()
+        return self.admissions[model.name]
+
     @property
     def healthy(self) -> bool:
-        """Whether every model answers."""
-        return all(m.loop is not None and m.loop.alive for m in self.models.values())
+        """Whether every model answers, and a loop is followed."""
+        following = self.loop is None or self.loop.alive
+        return following and all(m.loop is not None and m.loop.alive for m in self.models.values())
 
     def start(self) -> None:
         """Start the engines; their pieces arrive in the running event loop."""
         self._events = asyncio.get_running_loop()
         for model in self.models.values():
             model.start(self.hand_over)
+        if self.loop is not None:
+            self.loop.start(self)
 
     def stop(self) -> None:
         """Let the engines finish what runs."""
@@ -79,11 +93,14 @@ class Host:
         self.models = {model.name: model for model in models}
         return gone
 
-    def dismiss(self, model: ServedModel) -> None:
-        """End a model that left."""
+    async def dismiss(self, model: ServedModel) -> None:
+        """End a model that left, once it has finished."""
         if model.loop is not None:
-            model.loop.stop()
+            await asyncio.to_thread(model.loop.stop)
         self.leaving.remove(model)
+        # after a rollback another of its name may be here
+        if model.name not in {*self.models, *(other.name for other in self.leaving)}:
+            del self.admissions[model.name]
 
     def hand_over(self, arrivals: Arrivals) -> None:
         """From an engine's thread into asyncio's, once for all that a step has brought."""

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import Response
 
+from instructgpt.errors import InstructGPTError
 from instructgpt.loop.history import HISTORY
 from instructgpt.loop.places import FEEDBACK, JUDGED
 from instructgpt.loop.view import view
@@ -32,10 +33,13 @@ def add_loop_page(app: FastAPI, host: Host) -> None:
 
     @app.get("/v1/loop")
     async def numbers() -> dict[str, Any]:
-        """What the page shows."""
+        """What the page shows; 503 with the line that says which file cannot be read."""
         if host.loop is None:
             raise _no_loop()
-        return await asyncio.to_thread(seen, host.loop.folder)
+        try:
+            return await asyncio.to_thread(seen, host.loop.folder)
+        except (InstructGPTError, OSError) as error:
+            raise ApiError(503, str(error), kind="server_error", code="unreadable") from error
 
 
 class LatestView:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 import openai
 import pytest
 
-from instructgpt.errors import ConfigError
+from instructgpt.errors import ConfigError, RunDirError
 from instructgpt.loop.history import add_event
 from instructgpt.loop.state import read_state
 from instructgpt.pipeline.loop.decisions import promote, roll_back
 from instructgpt.serving.limits import Limits
+from instructgpt.serving.loop_watch import LoopWatch
 from instructgpt.serving.server import load_host
 
 from .conftest import started
@@ -78,7 +80,10 @@ def ask(running: Any, model: str, **settings: Any) -> Any:
 
 def test_both_are_offered_and_the_loop_s_name_is_the_served_one(loop) -> None:
     with started(load_host([str(loop)], limits=Limits(max_slots=4))) as running:
-        assert names(running) == ["round-0", "round-1"]
+        assert names(running) == ["helper", "round-0", "round-1"]
+        assert get(running, "/v1/models/helper")["id"] == "helper"
+        assert get(running, "/v1/models/helper")["root"] == "round-0"
+        assert "root" not in get(running, "/v1/models/round-0")
         assert ask(running, "helper").model == "round-0"
         assert get(running, "/v1/feedback") == {"enabled": True, "loop": True, "comparing": True}
 
@@ -108,14 +113,15 @@ def test_a_promotion_and_a_rollback_are_taken_up_without_dropping_an_answer(loop
         )  # fmt: skip
         next(stream)
         promote(loop, "ann", anyway=True)
-        running.wait(lambda: names(running) == ["round-1"])
+        running.wait(lambda: names(running) == ["helper", "round-1"])
         assert ask(running, "helper").model == "round-1"
         with pytest.raises(openai.NotFoundError):
             ask(running, "round-0")
         assert list(stream)[-1].choices[0].finish_reason == "length"  # it was not cut off
         running.wait(lambda: running.host.leaving == [])
+        assert list(running.host.admissions) == ["round-1"]
         roll_back(loop, "bob")
-        running.wait(lambda: names(running) == ["round-0"])
+        running.wait(lambda: names(running) == ["helper", "round-0"])
         assert ask(running, "helper").model == "round-0"
         history = get(running, "/v1/loop")["history"]
     assert [(row["kind"], row["by"]) for row in history[-2:]] == [
@@ -128,12 +134,71 @@ def test_a_promotion_and_a_rollback_are_taken_up_without_dropping_an_answer(loop
 def test_a_model_that_cannot_be_opened_leaves_the_old_one_in_place(loop, caplog) -> None:
     with started(load_host([str(loop)], limits=Limits(max_slots=4))) as running:
         promote(loop, "ann", anyway=True)
-        running.wait(lambda: names(running) == ["round-1"])
+        running.wait(lambda: names(running) == ["helper", "round-1"])
         shutil.rmtree(loop / "start" / "model")
         roll_back(loop, "ann")
         running.wait(lambda: "cannot be served" in caplog.text)
-        assert names(running) == ["round-1"]
+        assert names(running) == ["helper", "round-1"]
         assert ask(running, "helper").model == "round-1"
+
+
+def test_a_model_that_can_be_opened_later_is_taken_up_then(loop) -> None:
+    """A load that failed was never tried again."""
+    away = loop / "away"
+    with started(load_host([str(loop)], limits=Limits(max_slots=4))) as running:
+        promote(loop, "ann", anyway=True)
+        running.wait(lambda: names(running) == ["helper", "round-1"])
+        (loop / "start" / "model").rename(away)
+        roll_back(loop, "ann")
+        time.sleep(1.5)
+        away.rename(loop / "start" / "model")
+        running.wait(lambda: names(running) == ["helper", "round-0"])
+
+
+def test_a_history_that_breaks_for_a_while_stops_nothing(loop, caplog) -> None:
+    """One row that could not be read, or a history that was away, ended the following for good."""
+    path = loop / "history.jsonl"
+    with started(load_host([str(loop)], limits=Limits(max_slots=4))) as running:
+        good = path.read_bytes()
+        path.write_bytes(good + b"{broken\n")
+        running.wait(lambda: "history.jsonl:7: not JSON" in caplog.text)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(running, "/v1/loop")
+        assert refused.value.code == 503
+        assert "history.jsonl:7: not JSON" in json.load(refused.value)["error"]["message"]
+        refused.value.close()
+        time.sleep(1.5)
+        assert caplog.text.count("not JSON") == 1
+        path.unlink()
+        running.wait(lambda: caplog.text.count("cannot be served") == 2)
+        path.write_bytes(good)
+        promote(loop, "ann", anyway=True)
+        running.wait(lambda: names(running) == ["helper", "round-1"])
+        assert get(running, "/health") == {"status": "ok"}
+
+
+def test_a_server_that_follows_no_more_is_not_healthy(loop, caplog, monkeypatch) -> None:
+    """A bug of ours, which the log shows."""
+
+    async def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(LoopWatch, "_take_up", fail)
+    with started(load_host([str(loop)], limits=Limits(max_slots=4))) as running:
+        assert get(running, "/health") == {"status": "ok"}
+        promote(loop, "ann", anyway=True)
+        running.wait(lambda: "no longer follows its loop" in caplog.text)
+        with pytest.raises(urllib.error.HTTPError, match="503") as unhealthy:
+            get(running, "/health")
+        unhealthy.value.close()
+        assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_loop_whose_start_is_being_made_is_no_checkpoint(tmp_path) -> None:
+    for folder in ("start", "rounds"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(RunDirError, match=r"the start of the loop .* is not finished"):
+        load_host([str(tmp_path)], limits=Limits())
 
 
 def test_a_loop_is_served_alone(loop, tmp_path) -> None:
@@ -219,7 +284,7 @@ def test_the_chat_page_compares_blind_while_a_comparison_is_open(chromium, loop)
             page.click("text=Left is better")
         assert len(get(running, "/v1/loop")["comparison"]["paths"]["votes"]) == 1
         promote(loop, "ann", anyway=True)
-        running.wait(lambda: names(running) == ["round-1"])
+        running.wait(lambda: names(running) == ["helper", "round-1"])
         page.fill("#text", "And now?")
         page.press("#text", "Enter")
         page.wait_for_selector(".turn:nth-child(4) .name:has-text('round-1')")

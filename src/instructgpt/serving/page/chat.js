@@ -243,9 +243,10 @@ function exportConversation() {
   URL.revokeObjectURL(link.href);
 }
 
-// A loop's models come and go; what was chosen stays as long as it is served.
+// A loop's models come and go; what was chosen stays as long as it is served. The loop's own name,
+// another for one of them (its root), would compare a model with itself.
 async function offer() {
-  const models = await api.models($("key").value);
+  const models = (await api.models($("key").value)).filter((model) => !model.root);
   const names = models.map((model) => model.id);
   if (names.join() === state.names.join()) return;
   const chosen = $("model").value;
