@@ -55,10 +55,13 @@ def load_config(
     return config
 
 
-def build(cls: type[ConfigT], settings: Settings, prefix: str = "") -> ConfigT:
+def build(
+    cls: type[ConfigT], settings: Settings, prefix: str = "", *, flags: bool = True
+) -> ConfigT:
     """`settings` validated as a `cls`; ConfigError of one line for everything that is wrong.
 
-    `prefix` is what stands before each key on the command line ("sft." in a recipe).
+    `prefix` is what stands before each key on the command line ("sft." in a recipe), `flags`
+    whether it can be given there.
     """
     try:
         return cls.model_validate(settings.values)
@@ -66,7 +69,7 @@ def build(cls: type[ConfigT], settings: Settings, prefix: str = "") -> ConfigT:
         problems: dict[str, str] = {}
         for error in invalid.errors(include_url=False):
             key = ".".join(_written_path(error["loc"], settings.values))
-            problems.setdefault(key, _explain(cls, key, error, settings, prefix))
+            problems.setdefault(key, _explain(cls, key, error, settings, prefix, flags))
         raise ConfigError("; ".join(problems.values())) from None
 
 
@@ -194,12 +197,17 @@ def _written_path(loc: Sequence[str | int], values: Any) -> list[str]:
 
 
 def _explain(
-    cls: type[Config], key: str, error: Mapping[str, Any], settings: Settings, prefix: str
+    cls: type[Config],
+    key: str,
+    error: Mapping[str, Any],
+    settings: Settings,
+    prefix: str,
+    flags: bool,
 ) -> str:
     origin = settings.origin(key)
     start = f"{origin}: " if origin else ""
     if error["type"] == "missing":
-        as_flag = f" or as --{prefix}{key}" if key in setting_types(cls) else ""
+        as_flag = f" or as --{prefix}{key}" if flags and key in setting_types(cls) else ""
         return f"{start}'{prefix}{key}' is required; give it in a YAML file{as_flag}"
     if error["type"] == "extra_forbidden":
         known = [*setting_types(cls), *_entry_keys(cls, key)]

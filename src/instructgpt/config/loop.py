@@ -18,11 +18,13 @@ what this round has collected, `@served` is the model that is served while it be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from instructgpt.config.base import Config
 from instructgpt.config.hygiene import HygieneConfig
@@ -33,8 +35,22 @@ from instructgpt.config.recipe import Section, read_sections
 from instructgpt.config.shared import HardwareConfig, SamplingConfig
 from instructgpt.config.yaml12 import Settings, read_yaml
 
-PLACES = ("start", "served", "prompts", "demonstrations", "people")
-"""Names that no stage of a round may have."""
+PLACES: dict[str, tuple[str, ...]] = {
+    "start": (),
+    "served": (),
+    "prompts": (
+        "demonstrate.jsonl",
+        "rank.jsonl",
+        "judge.jsonl",
+        "ppo_new.jsonl",
+        "ppo.jsonl",
+        "rankings.jsonl",
+        "removals.jsonl",
+    ),
+    "demonstrations": ("demonstrations.jsonl", "new.jsonl"),
+    "people": ("rankings.jsonl",),
+}
+"""Names that no stage of a round may have, and the files there; below `start` are its stages."""
 
 
 class PromptsConfig(Config):
@@ -156,6 +172,13 @@ class LoopConfig(Config):
     hardware: HardwareConfig = HardwareConfig()
     """Device and dtype of answering and judging; stages have their own."""
 
+    @field_validator("name")
+    @classmethod
+    def _is_no_model(cls, name: str) -> str:
+        if re.fullmatch(r"round-\d+", name):
+            raise ValueError(f"'{name}' is what a model of the loop is called; choose another")
+        return name
+
     @model_validator(mode="after")
     def _check(self) -> LoopConfig:
         for name in ("served", "candidate"):
@@ -179,20 +202,25 @@ class LoopConfig(Config):
 
 @dataclass(frozen=True)
 class Loop:
-    """What a loop's file says; its stages are checked when a round plans them."""
+    """What a loop's file says; `pipeline.loop.check` checks its stages."""
 
     config: LoopConfig
     start: dict[str, Section]
     round: dict[str, Section]
     source: Path
     text: str
+    origins: Mapping[str, str] = field(repr=False)
+
+    def where(self, key: str) -> str:
+        """`file:line: key` of one of the loop's own settings."""
+        return f"{Settings(origins=dict(self.origins)).origin(key)}: {key}"
 
 
 def load_loop(path: Path) -> Loop:
     """Read a loop's settings. Errors: ConfigError naming file and line."""
     settings = read_yaml(path)
     start = read_sections(settings, "start", path)
-    stages = read_sections(settings, "round", path, reserved=PLACES)
+    stages = read_sections(settings, "round", path, reserved=tuple(PLACES))
     values = {k: v for k, v in settings.values.items() if k not in ("start", "round")}
-    config = build(LoopConfig, Settings(values, settings.origins))
-    return Loop(config, start, stages, path, path.read_text(encoding="utf-8"))
+    config = build(LoopConfig, Settings(values, settings.origins), flags=False)
+    return Loop(config, start, stages, path, path.read_text(encoding="utf-8"), settings.origins)

@@ -52,6 +52,8 @@ class Recipe:
     sections: dict[str, Section]
     source: str
     trackers: tuple[str, ...] = ()
+    flags: bool = True
+    """Whether the command that runs it takes settings as flags."""
 
 
 def load_recipe(path: Path) -> Recipe:

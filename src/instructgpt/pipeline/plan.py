@@ -79,8 +79,7 @@ def plan_recipe(recipe: Recipe, root: Path, flags: Sequence[str] = ()) -> Plan:
     for section in recipe.sections.values():
         stage = find_stage(section.stem, section.settings.origin("stage") or "")
         section = _with_flags(section, stage, by_stage.get(section.name, []))
-        check_references(section, list(planned), list(recipe.sections))
-        config = build(stage.config_class(), section.settings, prefix=f"{section.name}.")
+        config = _checked(recipe, section, stage, list(planned))
         own_seed = derive_seed(seed, section.name)
         if "seed" in type(config).model_fields:
             if "seed" not in section.settings.values:
@@ -91,6 +90,15 @@ def plan_recipe(recipe: Recipe, root: Path, flags: Sequence[str] = ()) -> Plan:
             section.name, stage, config, own_seed, parents, root / section.name
         )
     return Plan(recipe.name, root, list(planned.values()), recipe.trackers)
+
+
+def check_settings(recipe: Recipe) -> None:
+    """As `plan_recipe`, of the settings alone: no file is looked at. Errors: ConfigError."""
+    earlier: list[str] = []
+    for section in recipe.sections.values():
+        stage = find_stage(section.stem, section.settings.origin("stage") or "")
+        _checked(recipe, section, stage, earlier)
+        earlier.append(section.name)
 
 
 def select_stages(plan: Plan, until: str | None = None) -> list[PlannedStage]:
@@ -155,6 +163,13 @@ def _existing_paths(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for below in value:
             yield from _existing_paths(below)
+
+
+def _checked(recipe: Recipe, section: Section, stage: Stage, earlier: list[str]) -> Config:
+    check_references(section, earlier, list(recipe.sections))
+    return build(
+        stage.config_class(), section.settings, prefix=f"{section.name}.", flags=recipe.flags
+    )
 
 
 def _sort_flags(recipe: Recipe, flags: list[Flag]) -> tuple[int, dict[str, list[Flag]]]:

@@ -69,7 +69,15 @@ def _stands(work: Work, comparison: Comparison) -> Standing:
 
 
 def _too_few(work: Work, comparison: Comparison, found: Standing) -> Exception:
-    """Simulated users have all voted: that is a setting; of real ones there will be more."""
+    """Simulated users have all voted, judges have gone: these are settings; of real votes there
+    will be more.
+    """
+    if "judges" in comparison.decided_by and not found.paths["judges"]:
+        return ConfigError(
+            f"compare.judges: whether {comparison.candidate.name} is better is for judges to say, "
+            f"and the settings name none any more; give some, or `instructgpt loop promote "
+            f"{work.root} --anyway`"
+        )
     votes = found.last["votes"]
     if work.config.users is not None and "votes" in comparison.decided_by:
         return ConfigError(
@@ -108,8 +116,8 @@ def _ask_judges(work: Work, comparison: Comparison) -> None:
     if all(outcome is None for own in verdicts for outcome in own):
         raise ConfigError(
             f"compare.judges: none of them said anything on the {len(both)} prompts that both "
-            f"models could answer, of {len(prompts)} for them; see that they can decide, or take "
-            "them out"
+            f"models could answer, of {len(prompts)} for them; see that they can decide"
+            + ("" if "judges" in comparison.decided_by else ", or take them out")
         )
     write_jsonl(path, _rows(comparison, pairing.prompts, verdicts))
 

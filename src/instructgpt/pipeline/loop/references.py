@@ -46,7 +46,7 @@ class Places:
 def start_recipe(loop: Loop) -> Recipe:
     """The stages of `start`."""
     seed = derive_seed(loop.config.seed, "start")
-    return Recipe(loop.config.name, seed, loop.start, str(loop.source))
+    return Recipe(loop.config.name, seed, loop.start, str(loop.source), flags=False)
 
 
 def round_recipe(loop: Loop, places: Places) -> Recipe:
@@ -59,7 +59,7 @@ def round_recipe(loop: Loop, places: Places) -> Recipe:
     }
     name = f"{loop.config.name}-{places.number:03d}"
     seed = derive_seed(loop.config.seed, f"round {places.number}")
-    return Recipe(name, seed, sections, str(loop.source))
+    return Recipe(name, seed, sections, str(loop.source), flags=False)
 
 
 def uses_people(section: Section) -> bool:

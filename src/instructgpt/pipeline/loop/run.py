@@ -11,6 +11,7 @@ from instructgpt.errors import ConfigError, RunDirError
 from instructgpt.evaluation.loop_report import write_loop_report
 from instructgpt.loop.history import add_event, deciding
 from instructgpt.loop.state import PHASES, has_begun
+from instructgpt.pipeline.loop.check import check_loop
 from instructgpt.pipeline.loop.collect import collect
 from instructgpt.pipeline.loop.compare import compare, open_comparison
 from instructgpt.pipeline.loop.demonstrate import demonstrate
@@ -47,6 +48,7 @@ def run_loop(
     """
     # stages are told apart by their settings, in which the loop's paths stand
     root = root.resolve()
+    check_loop(loop)
     with _alone(root):
         work = Work(loop, root, 0, by, observer or Observer(), say)
         _begin(work)
@@ -124,6 +126,8 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 def _refuse_foreign(root: Path) -> None:
-    """Errors: RunDirError for a folder that holds something else than a loop."""
+    """Errors: RunDirError for a file, or a folder that holds something else than a loop."""
+    if root.exists() and not root.is_dir():
+        raise RunDirError(f"'{root}' is a file; choose a folder with --out")
     if root.exists() and not (root / "rounds").is_dir() and any(root.iterdir()):
         raise RunDirError(f"'{root}' exists and holds no loop; choose another folder with --out")

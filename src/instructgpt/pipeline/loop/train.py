@@ -21,6 +21,14 @@ def plan_start(work: Work) -> Plan:
 
 def check_start_is_the_same(work: Work) -> None:
     """Errors: ConfigError when the settings of the start are not those that it was made with."""
+    first = work.path(work.config.served).relative_to(work.root).as_posix()
+    begun = {"name": work.state.name, "served": work.state.past[0].path}
+    for key, now in {"name": work.config.name, "served": first}.items():
+        if now != begun[key]:
+            raise ConfigError(
+                f"{work.loop.where(key)}: the loop in '{work.root}' was begun with {begun[key]}, "
+                f"which cannot become {now}; go back to it, or begin another loop with --out"
+            )
     for name, action in decide(plan_start(work)).items():
         if action.kind != "skip":
             raise ConfigError(
@@ -33,7 +41,6 @@ def check_start_is_the_same(work: Work) -> None:
 def train(work: Work) -> None:
     """Run the round's stages up to the candidate. Errors: Waiting while people have not ranked."""
     recipe = round_recipe(work.loop, work.places)
-    _check_people(work)
     before = _before_people(work, recipe)
     if before is not None:
         if before.sections:
@@ -54,15 +61,3 @@ def _before_people(work: Work, recipe: Recipe) -> Recipe | None:
         return None
     earlier = names[: names.index(reading[0])]
     return replace(recipe, sections={name: recipe.sections[name] for name in earlier})
-
-
-def _check_people(work: Work) -> None:
-    """Who ranks and who is read must be the same. Errors: ConfigError."""
-    read = any(uses_people(section) for section in work.loop.round.values())
-    if read and work.config.people is None:
-        raise ConfigError(f"{work.loop.source}: a stage reads '@people/...'; give `people:` too")
-    if work.config.people is not None and not read:
-        raise ConfigError(
-            f"{work.loop.source}: people rank, and no stage reads it; have `label` read "
-            '"@people/rankings.jsonl" as its `people`'
-        )

@@ -137,6 +137,16 @@ def test_judges_who_all_abstain_are_said_to(judged, monkeypatch) -> None:
     assert read_history(judged.root)[-1].facts["why"] == "undecided"
 
 
+def test_judges_who_decide_and_are_taken_out_are_missed(judged) -> None:
+    """It waited for votes, which could decide nothing."""
+    path = judged.loop.source
+    path.write_text(SETTINGS)
+    without = replace(judged, loop=load_loop(path))
+    with pytest.raises(ConfigError, match=r"compare.judges: .* round-1 .* none any more; .*anyway"):
+        compare(without)
+    assert promote(judged.root, "bob", anyway=True).served.name == "round-1"
+
+
 def test_a_file_where_the_comparison_goes_is_named(judged) -> None:
     (judged.folder / "comparison").write_text("")
     with pytest.raises(RunDirError, match="comparison"):
