@@ -100,8 +100,8 @@ class UsersConfig(Config):
 
     prompts: str
     """What they ask: prompts with the microworld's meta; every user draws from them."""
-    count: int = Field(default=400, gt=0)
-    """How many there are."""
+    count: int = Field(default=800, gt=0)
+    """How many there are; those who agree must be enough for compare.max_votes."""
     consent: float = Field(default=0.9, gt=0, le=1)
     """Share who agree that what they write is kept."""
     sampling: SamplingConfig = SamplingConfig(temperature=0.7)
@@ -197,6 +197,19 @@ class LoopConfig(Config):
             raise ValueError("compare.judges need prompts.judge, prompts that train nothing")
         if self.prompts.judge and not judges:
             raise ValueError("prompts.judge is for compare.judges; give some, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_votes(self) -> LoopConfig:
+        users, rule = self.users, self.compare
+        if users is not None and "votes" in rule.decided_by:
+            votes = round(users.count * users.consent * rule.votes_per_user)
+            if votes < rule.max_votes:
+                raise ValueError(
+                    f"users.count: of {users.count} users, {users.consent:.0%} of whom agree, come "
+                    f"about {votes} votes, and compare.max_votes may wait for {rule.max_votes}; "
+                    "raise the one, or lower the other"
+                )
         return self
 
 

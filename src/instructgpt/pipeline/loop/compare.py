@@ -82,7 +82,8 @@ def _too_few(work: Work, comparison: Comparison, found: Standing) -> Exception:
     if work.config.users is not None and "votes" in comparison.decided_by:
         return ConfigError(
             f"users.count: all who agree have voted and nothing is decided after "
-            f"{votes.n if votes else 0} votes; raise it, or lower compare.max_votes"
+            f"{votes.n if votes else 0} votes of {comparison.max_votes}; raise it, or "
+            f"`instructgpt loop promote {work.root} --anyway`"
         )
     so_far = "none yet" if votes is None else f"{interval_text(votes.to_dict())} so far"
     return Waiting(

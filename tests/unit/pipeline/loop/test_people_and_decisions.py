@@ -136,6 +136,8 @@ def test_rankings_by_people_are_told_from_a_stage_that_reads_them(tmp_path) -> N
         ("  ppo: {}\n", "prompts: {wanted: 10, rank: 9}\n", "leave PPO none"),
         ("  ppo: {}\n", "compare: {decided_by: [judges]}\n", "give compare.judges"),
         ("  ppo: {}\n", "users: {prompts: x}\n", "users: needs world"),
+        # 0.9 of them agree
+        ("  ppo: {}\n", "world: w\nusers: {prompts: x, count: 660}\n", "about 594 votes.* for 600"),
         ("  ppo: {}\n", "demonstrations: {flawed: 0.5}\n", "is for simulated writers"),
         ("  ppo: {}\n", "compare: {alpa: 0.5}\n", "did you mean 'compare.alpha'"),
         ("  ppo: {}\n", "judges: 1\n", "unknown key 'judges'"),
@@ -144,3 +146,18 @@ def test_rankings_by_people_are_told_from_a_stage_that_reads_them(tmp_path) -> N
 def test_settings_that_make_no_loop_are_refused(tmp_path, stages, more, message) -> None:
     with pytest.raises(ConfigError, match=message):
         load_loop(write(tmp_path, stages, more))
+
+
+def test_simulated_users_need_only_be_enough_for_votes_that_decide(tmp_path) -> None:
+    few = "world: w\nusers: {prompts: x, count: 20}\n"
+    stages = "  ppo: {}\n"
+    load_loop(write(tmp_path, stages, few + "compare: {max_votes: 18}\n"))
+    load_loop(write(tmp_path, stages, few + "compare: {max_votes: 36, votes_per_user: 2}\n"))
+    judges = "judges: [{type: reward_model, model: x}]"
+    load_loop(
+        write(
+            tmp_path,
+            stages,
+            few + f"prompts: {{judge: 5}}\ncompare: {{decided_by: [judges], {judges}}}\n",
+        )
+    )
