@@ -1,4 +1,4 @@
-"""A loop's settings as a whole, before anything runs: every stage of a round, every '@NAME'.
+"""A loop's settings as a whole, before anything runs: every stage, every '@NAME'.
 
 What is wrong in a round would otherwise come to light hours later, when its start is made and its
 prompts are there.
@@ -18,6 +18,11 @@ from instructgpt.errors import ConfigError
 from instructgpt.pipeline.loop.references import Places, round_recipe, start_recipe, uses_people
 from instructgpt.pipeline.plan import check_settings
 
+Names = Iterator[tuple[str, str, str]]
+"""("file:line: key", NAME, what stands below it) of every '@NAME/...'"""
+
+_RUN = "that is the run that makes it; add /model"
+
 
 def check_loop(loop: Loop) -> None:
     """Reads no file. Errors: ConfigError that names the key and its place."""
@@ -31,18 +36,12 @@ def check_loop(loop: Loop) -> None:
         elif name not in loop.round:
             hint = did_you_mean(name, [*loop.round, *PLACES])
             raise _wrong(where, name, below, f"there is no such stage or place{hint}")
-    served = _names(loop, {"served": loop.config.served})
-    for where, name, below in [*served, *_models_of_round(loop)]:
-        _check_model(where, name, below)
+    _check_models(loop)
     _check_people(loop)
     check_settings(start_recipe(loop))
     # where no round is: only names and settings are looked at
     places = Places(Path("nowhere"), 0, Path("nowhere", "served"))
     check_settings(round_recipe(loop, places))
-
-
-Names = Iterator[tuple[str, str, str]]
-"""("file:line: key", NAME, what stands below it) of every '@NAME/...'"""
 
 
 def _names_of_start(loop: Loop) -> Names:
@@ -96,13 +95,17 @@ def _check_place(loop: Loop, where: str, name: str, below: str) -> None:
         raise _wrong(where, name, below, why)
 
 
-def _check_model(where: str, name: str, below: str) -> None:
-    """It names a model, and not the folder of the run that makes one."""
-    if name in ("prompts", "demonstrations", "people"):
-        raise _wrong(where, name, below, "that is no model; name a stage's, as @STAGE/model")
-    path = below.partition("/")[2] if name == "start" else below
-    if name != "served" and not path:
-        raise _wrong(where, name, below, "that is the run that makes it; add /model")
+def _check_models(loop: Loop) -> None:
+    """What must be models are, and not the folders of the runs that make them."""
+    for where, name, below in _names(loop, {"served": loop.config.served}):
+        if not below:
+            raise _wrong(where, name, below, _RUN)
+    for where, name, below in _models_of_round(loop):
+        if name in ("prompts", "demonstrations", "people"):
+            raise _wrong(where, name, below, "that is no model; name a stage's, as @STAGE/model")
+        path = below.partition("/")[2] if name == "start" else below
+        if name != "served" and not path:
+            raise _wrong(where, name, below, _RUN)
 
 
 def _check_people(loop: Loop) -> None:
