@@ -9,11 +9,13 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from instructgpt.disk import disk_errors, write_all
 
 T = TypeVar("T")
 
@@ -39,11 +41,14 @@ class Spool(Lazy[T]):
 
     The file has no name, so that nothing of it is left however the process ends. It lies in
     `folder`, or where the system keeps temporary files, which can be memory. Values come back equal
-    to what was put in, as new objects.
+    to what was put in, as new objects. Errors: RunDirError when the disk is full or refuses.
     """
 
     def __init__(self, values: Iterable[T] = (), folder: Path | None = None) -> None:
-        self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - closed when the spool goes
+        self._folder = Path(folder or gettempdir())
+        with disk_errors(self._folder):
+            # no buffer, which closing could fail to write; closed when the spool goes
+            self._file = TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115
         self._ends = array("q", [0])
         weakref.finalize(self, self._file.close)
         for value in values:
@@ -51,7 +56,9 @@ class Spool(Lazy[T]):
 
     def append(self, value: T) -> None:
         """Put a value behind the others."""
-        self._file.write(data := pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        with disk_errors(self._folder):
+            write_all(self._file.fileno(), data)
         self._ends.append(self._ends[-1] + len(data))
 
     def truncate(self, length: int) -> None:
@@ -65,7 +72,6 @@ class Spool(Lazy[T]):
 
     def value(self, place: int) -> T:
         """Read from the file."""
-        self._file.flush()
         start, end = self._ends[place : place + 2]
         value: T = pickle.loads(os.pread(self._file.fileno(), end - start, start))
         return value

@@ -13,6 +13,7 @@ from instructgpt.config.load import load_config
 from instructgpt.config.recipe import load_recipe
 from instructgpt.config.trackers import check_trackers
 from instructgpt.data.problems import Collected, collect_problems
+from instructgpt.disk import disk_errors
 from instructgpt.pipeline.plan import (
     Action,
     Plan,
@@ -24,7 +25,6 @@ from instructgpt.pipeline.plan import (
     sibling_runs,
 )
 from instructgpt.pipeline.stages import Stage, find_stage
-from instructgpt.storage.atomic import disk_errors
 from instructgpt.storage.lock import DirectoryLock
 from instructgpt.storage.run_dir import RunDir
 

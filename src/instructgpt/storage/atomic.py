@@ -1,4 +1,4 @@
-"""Writes that happen entirely or not at all, and one readable line when the disk refuses.
+"""Writes that happen entirely or not at all.
 
 Temporary names are hidden and carry a random token: `.NAME.0123abcd.tmp` is a write in progress,
 `.NAME.0123abcd.old` the directory that a finished one is about to replace. Whoever holds the lock
@@ -7,7 +7,6 @@ of a run directory may call `clean_leftovers` on it after a kill.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -16,23 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from instructgpt.errors import InstructGPTError, RunDirError
+from instructgpt.disk import disk_errors, write_all
+from instructgpt.errors import RunDirError
 
-# Conditions of the machine rather than mistakes in the program.
-_DISK_ERRNOS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EIO,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-}
-_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LEFTOVER = re.compile(r"^\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)$")
 
 
@@ -161,13 +146,6 @@ def append_line(path: str | Path, line: str, *, durable: bool = False) -> None:
             os.close(descriptor)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """`os.write` until everything is written."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
 def sync_directory(folder: Path) -> None:
     """Make renames inside `folder` survive a power cut, where the platform has a way to."""
     if os.name == "nt":
@@ -177,41 +155,6 @@ def sync_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full, read-only or forbidden disk into one RunDirError line that names `path`."""
-    try:
-        yield
-    except InstructGPTError:
-        raise
-    except BaseException as error:
-        number = _disk_errno(error) or _disk_errno(error.__cause__)
-        if number is None:
-            raise
-        raise RunDirError(_explain(path, number)) from error
-
-
-def _disk_errno(error: BaseException | None) -> int | None:
-    """The system error behind `error`; libraries written in Rust put it in their message."""
-    number = error.errno if isinstance(error, OSError) else None
-    match = re.search(r"\(os error (\d+)\)", str(error))
-    if number is None and match:
-        number = int(match[1])
-    return number if number in _DISK_ERRNOS else None
-
-
-def _explain(path: Path, number: int) -> str:
-    what = f"cannot write '{path}': {os.strerror(number)}"
-    if number not in _FULL_ERRNOS:
-        return f"{what}; check the path and its permissions, or choose another directory"
-    return f"{what} ({_free_space(path)}); free some space, then start the same command again"
-
-
-def _free_space(path: Path) -> str:
-    existing = next(parent for parent in path.absolute().parents if parent.exists())
-    return f"{shutil.disk_usage(existing).free / 1e6:,.0f} MB free there"
 
 
 def _hidden(path: Path, kind: str) -> Path:

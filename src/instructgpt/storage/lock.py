@@ -9,8 +9,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from instructgpt.disk import disk_errors, write_all
 from instructgpt.errors import RunDirError
-from instructgpt.storage.atomic import disk_errors, write_all
 
 if sys.platform == "win32":
     import msvcrt

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from instructgpt.disk import disk_errors
 from instructgpt.errors import RunDirError
-from instructgpt.storage.atomic import append_line, disk_errors
+from instructgpt.storage.atomic import append_line
 
 
 class MetricLog:

@@ -19,8 +19,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from instructgpt.disk import disk_errors
 from instructgpt.errors import RunDirError
-from instructgpt.storage.atomic import clean_leftovers, disk_errors
+from instructgpt.storage.atomic import clean_leftovers
 from instructgpt.storage.checkpoints import Checkpoints
 from instructgpt.storage.environment import utc_now
 from instructgpt.storage.lock import LOCK_NAME, DirectoryLock

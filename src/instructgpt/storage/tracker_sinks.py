@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from instructgpt.disk import disk_errors
 from instructgpt.errors import RunDirError
-from instructgpt.storage.atomic import disk_errors
 from instructgpt.storage.trackers import TrackedRun, Tracker, cannot_open
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,19 @@ def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert message in result.stderr
     assert not Path("o").exists()
+
+
+def test_a_full_disk_is_one_line() -> None:
+    resource = pytest.importorskip("resource", reason="no limits on files here")
+    write("ask.jsonl", [{"instruction": f"Ask {i}?"} for i in range(3000)])
+    said = subprocess.run(
+        [sys.executable, "-m", "instructgpt", "data", "clean", "ask.jsonl", "--out", "out"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (said.returncode, said.stderr.count("\n")) == (2, 1), said.stderr
+    assert f"cannot write '{Path.cwd()}': File too large" in said.stderr
+    assert [path.name for path in Path.cwd().iterdir()] == ["ask.jsonl"]
 
 
 def test_data_without_a_verb_is_the_stage() -> None:

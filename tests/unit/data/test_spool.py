@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ from instructgpt.data.digests import first_of_equals, gather, hexadecimal
 from instructgpt.data.hygiene.postings import Postings
 from instructgpt.data.records import Prompt, Ranking
 from instructgpt.data.spool import Chosen, Mapped, Spool
+from instructgpt.errors import RunDirError
 
 
 def test_a_spool_is_the_list_of_what_was_put_in(tmp_path: Path) -> None:
@@ -65,3 +70,41 @@ def test_postings_have_no_name_on_disk(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     del postings
     gc.collect()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The kernel refuses to let any file of this process grow beyond it: a real failed write."""
+    resource = pytest.importorskip("resource", reason="no limits on files here")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_one_line_and_closing_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ended in a traceback; what a buffer still held was one more when the file was closed."""
+    monkeypatch.setattr("instructgpt.data.hygiene.postings._CACHE_KIB", 8)
+    spool, postings = Spool(folder=tmp_path), Postings(tmp_path)
+    with files_of_at_most(100_000):
+        with pytest.raises(RunDirError, match=f"write '{tmp_path}': File too large .*MB free"):
+            spool.append("x" * 200_000)
+        with pytest.raises(RunDirError, match=f"write '{tmp_path}': Input/output error"):
+            postings.add(0, range(100_000))
+        del spool, postings
+        gc.collect()  # pytest makes errors of what it would print
+
+
+@pytest.mark.parametrize("make", [Spool, Postings])
+def test_a_forbidden_folder_is_one_line(tmp_path: Path, make, monkeypatch) -> None:
+    def refuse(*_arguments: object, **_settings: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("instructgpt.data.spool.TemporaryFile", refuse)
+    monkeypatch.setattr("instructgpt.data.hygiene.postings.TemporaryDirectory", refuse)
+    with pytest.raises(RunDirError, match=f"write '{tmp_path}': Permission denied; check"):
+        make(folder=tmp_path)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from instructgpt.config.loop import Loop
+from instructgpt.disk import disk_errors
 from instructgpt.errors import ConfigError, RunDirError
 from instructgpt.evaluation.loop_report import write_loop_report
 from instructgpt.loop.history import add_event, deciding
@@ -18,7 +19,7 @@ from instructgpt.pipeline.loop.demonstrate import demonstrate
 from instructgpt.pipeline.loop.train import check_start_is_the_same, plan_start, train
 from instructgpt.pipeline.loop.work import Waiting, Work
 from instructgpt.pipeline.run import Observer, run_plan
-from instructgpt.storage.atomic import atomic_write, clean_leftovers, disk_errors
+from instructgpt.storage.atomic import atomic_write, clean_leftovers
 from instructgpt.storage.lock import DirectoryLock
 
 # What brings a round from each phase to the next; the last ends it.
