@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from instructgpt.data.digests import Digests, Indices, gather, hexadecimal
 from instructgpt.data.records import Demonstration, Document, Prompt, Ranking, Record
+from instructgpt.data.union_find import find, link, unlinked
 from instructgpt.errors import DataError
 
 R = TypeVar("R", Document, Prompt, Demonstration, Ranking)
@@ -157,17 +158,17 @@ def _groups(keys: Keys, clusters: Sequence[int] | None, by: SplitBy) -> Iterator
     users = {f"user:user:{one}" for one in set(keys.users) if one is not None}
     names = sorted(owners | users)
     numbers = {name: number for number, name in enumerate(names, start=len(digests))}
-    smallest = array("q", range(len(digests) + len(names)))
+    smallest = unlinked(len(digests) + len(names))
     own = array("q")
     for prompt, owner, user in zip(map(int, prompts), keys.owners, keys.users, strict=True):
         number = prompt if owner is None or by == "prompt" else numbers[f"user:{owner}"]
         own.append(number)
         if by != "prompt" and user is not None:
-            _connect(smallest, number, numbers[f"user:user:{user}"])
+            link(smallest, number, numbers[f"user:user:{user}"])
         if by == "prompt_and_user":
-            _connect(smallest, number, prompt)
+            link(smallest, number, prompt)
     for number in own:
-        found = _find(smallest, number)
+        found = find(smallest, number)
         in_digests = found < len(digests)
         yield f"prompt:{hexadecimal(digests[found])}" if in_digests else names[found - len(digests)]
 
@@ -177,20 +178,6 @@ def _smallest_in(values: Indices, clusters: Indices) -> Indices:
     smallest = np.full(clusters.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(smallest, clusters, values)
     return smallest[clusters]
-
-
-def _connect(smallest: array[int], a: int, b: int) -> None:
-    """Union-find: two numbers and all that are connected with them are one from now on."""
-    low, high = sorted((_find(smallest, a), _find(smallest, b)))
-    smallest[high] = low
-
-
-def _find(smallest: array[int], number: int) -> int:
-    """The smallest number that is connected with `number`."""
-    while smallest[number] != number:
-        smallest[number] = smallest[smallest[number]]
-        number = smallest[number]
-    return number
 
 
 def _unit_interval(name: str) -> float:

@@ -20,6 +20,7 @@ import numpy as np
 from instructgpt.data.hygiene.postings import Postings
 from instructgpt.data.hygiene.shingles import Ids, Shingles, jaccard
 from instructgpt.data.hygiene.wording import words
+from instructgpt.data.union_find import find, link, unlinked
 
 
 class Alike(NamedTuple):
@@ -99,18 +100,11 @@ def clusters(texts: Iterable[str], threshold: float, folder: Path | None = None)
     `folder` is for temporary files.
     """
     index = SimilarityIndex(Shingles(map(words, texts), folder), threshold, folder)
-    first = array("q", range(len(index.shingles)))
-
-    def find(text: int) -> int:
-        while first[text] != text:
-            first[text] = first[first[text]]
-            text = first[text]
-        return text
-
+    first = unlinked(len(index.shingles))
     for text in range(len(first)):
         for other in index.candidates(text):
-            a, b = sorted((find(text), find(other)))
-            if a != b and index.similarity(text, other) >= threshold:
-                first[b] = a
+            linked = find(first, text) == find(first, other)
+            if not linked and index.similarity(text, other) >= threshold:
+                link(first, text, other)
         index.add(text)
-    return array("q", map(find, range(len(first))))
+    return array("q", (find(first, text) for text in range(len(first))))
