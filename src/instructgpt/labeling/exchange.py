@@ -26,9 +26,9 @@ def import_rankings(store: LabelStore, path: Path, *, overlap: float, seed: int)
     rows = list(_candidates(path))
     with store.transaction():
         for line, prompt, row in rows:
-            twice = random.Random(f"{seed}:overlap:{prompt.key}").random() < overlap
             with _at(path, line):
-                store.add_task(prompt.to_dict(), _with_models(row), wanted=2 if twice else 1)
+                wanted = _wanted(prompt, overlap, seed)
+                store.add_task(prompt.to_dict(), _with_models(row), wanted=wanted)
     return len(rows)
 
 
@@ -38,8 +38,8 @@ def add_ranking_tasks(
     """`import_rankings` of tasks that were sampled just now."""
     with store.transaction():
         for task in tasks:
-            twice = random.Random(f"{seed}:overlap:{task.prompt.key}").random() < overlap
-            store.add_task(task.prompt.to_dict(), task.signed, wanted=2 if twice else 1)
+            wanted = _wanted(task.prompt, overlap, seed)
+            store.add_task(task.prompt.to_dict(), task.signed, wanted=wanted)
 
 
 def import_screening(store: LabelStore, path: Path) -> int:
@@ -71,8 +71,8 @@ def import_demonstrations(store: LabelStore, path: Path, *, overlap: float, seed
     prompts = load_prompts(path).records
     with store.transaction():
         for prompt in prompts:
-            twice = random.Random(f"{seed}:overlap:{prompt.key}").random() < overlap
-            store.add_demonstration_task(prompt.to_dict(), wanted=2 if twice else 1)
+            wanted = _wanted(prompt, overlap, seed)
+            store.add_demonstration_task(prompt.to_dict(), wanted=wanted)
     return len(prompts)
 
 
@@ -108,6 +108,11 @@ def split_by_prompt(
     held = set(keys[:count])
     train = [row for key, rows in by_prompt.items() if key not in held for row in rows]
     return train, [row for key, rows in by_prompt.items() if key in held for row in rows]
+
+
+def _wanted(prompt: Prompt, overlap: float, seed: int) -> int:
+    """How many labelers should do a task: two for a share `overlap` of the prompts, else one."""
+    return 2 if random.Random(f"{seed}:overlap:{prompt.key}").random() < overlap else 1
 
 
 @contextmanager
