@@ -35,7 +35,15 @@ def _instructgpt(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    done = _instructgpt("run", str(RECIPE), "--out", str(out))
+    # where the system keeps temporary files may be memory: everything has to lie beside the runs
+    program = f"""import tempfile
+tempfile.tempdir = {str(out / "nowhere")!r}
+from instructgpt.cli.main import main
+main()"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", str(RECIPE), "--out", str(out)],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert str(out / "report" / "report.html") in done.stdout
     assert f"chat {out / 'ppo_ptx' / 'model'}" in done.stdout

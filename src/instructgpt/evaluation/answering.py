@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from instructgpt.config.evaluate import BestOfNEntry, EvaluateConfig
@@ -64,15 +65,21 @@ class Answering:
         prompts: Sequence[Prompt],
         gold: GoldJudge | None,
         world: World,
+        folder: Path,
     ) -> None:
-        """Prompts that do not fit the reference's context are left out and counted."""
+        """Prompts that do not fit the reference's context are left out and counted.
+
+        `folder` is for temporary files.
+        """
         self.config = config
         self.gold = gold
         self.world = world
+        self.folder = folder
         self.budget = config.hardware.tokens_per_microbatch
         self.reference = self._load(str(config.models[config.reference]))
         renderer = self.reference.renderer()
-        self.prompts, _ = tokenize_prompts(prompts, renderer, self._longest_prompt(self.reference))
+        longest = self._longest_prompt(self.reference)
+        self.prompts, _ = tokenize_prompts(prompts, renderer, longest, folder)
         self.reward_model = self._load_reward_model(config.reward_model)
         self.judge_reward_model = self._load_reward_model(config.judge_reward_model)
 
@@ -91,7 +98,8 @@ class Answering:
                 rows = document_rows(
                     self.config.documents_heldout, lm.tokenizer, self.config.row_tokens
                 )
-                loss = mean_nll(lm, Spool(rows), max_tokens=self.budget, world=self.world)
+                waiting = Spool(rows, self.folder)
+                loss = mean_nll(lm, waiting, max_tokens=self.budget, world=self.world)
                 record.pretraining_loss = loss
         record.timing = clock.take()
         return record

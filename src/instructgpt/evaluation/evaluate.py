@@ -64,8 +64,8 @@ def run(config: EvaluateConfig, run: RunDir) -> dict[str, Any]:
     """Answer, measure, compare; returns the headline numbers."""
     world = World.from_launcher()
     gold = MicroworldGold(config.world) if config.world is not None else None
-    prompts, left_out = _unseen_prompts(config)
-    answering = Answering(config, prompts, gold, world)
+    prompts, left_out = _unseen_prompts(config, run.root)
+    answering = Answering(config, prompts, gold, world, run.root)
     left_out["too_long"] = len(prompts) - len(answering.prompts)
     records = _answer_all(config, run, answering, world)
     if not world.is_main:
@@ -226,9 +226,12 @@ def _verdicts(answer: Answer) -> dict[str, Any]:
     return row
 
 
-def _unseen_prompts(config: EvaluateConfig) -> tuple[list[Prompt], dict[str, int]]:
-    """Evaluation prompts that no training file holds, and how many were left out."""
-    prompts = Spool(stream_records(config.prompts, Prompt))
+def _unseen_prompts(config: EvaluateConfig, folder: Path) -> tuple[list[Prompt], dict[str, int]]:
+    """Evaluation prompts that no training file holds, and how many were left out.
+
+    `folder` is for temporary files.
+    """
+    prompts = Spool(stream_records(config.prompts, Prompt), folder)
     trained_on = (p for path in config.training_files for p in stream_records(path, Prompt))
     shared = set(contamination(trained_on, prompts).indices)
     unseen = [i for i in range(len(prompts)) if i not in shared]

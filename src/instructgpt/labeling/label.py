@@ -33,7 +33,7 @@ def run(config: LabelConfig, run: RunDir) -> dict[str, Any]:
         seats = seat_judges(
             config.judges, gold=gold, seed=config.seed, hardware=config.hardware, calls=calls
         )
-        tasks, said = _tasks(config)
+        tasks, said = _tasks(config, run.root)
         turns = draw_turns(
             tasks,
             [share for _, share in seats],
@@ -72,13 +72,13 @@ def run(config: LabelConfig, run: RunDir) -> dict[str, Any]:
     }
 
 
-def _tasks(config: LabelConfig) -> tuple[list[Task], list[GivenRanking]]:
-    """What to rank, and what people have said of it already."""
+def _tasks(config: LabelConfig, folder: Path) -> tuple[list[Task], list[GivenRanking]]:
+    """What to rank, and what people have said of it; `folder` is for temporary files."""
     if config.people is not None:
         return tasks_of_people(config)
     assert config.prompts is not None  # the settings ask for them
     prompts = load_prompts(config.prompts, limit=config.num_prompts).records
-    return sample_tasks(config, prompts, config.seed), []
+    return sample_tasks(config, prompts, config.seed, folder), []
 
 
 def _store(path: Path, tasks: Sequence[Task], given: Sequence[GivenRanking]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from instructgpt.config.label import LabelConfig, TaskConfig
 from instructgpt.data.problems import report_problems
@@ -43,8 +44,13 @@ class Task:
         return [{"text": text, "model": model} for text, model in pairs]
 
 
-def sample_tasks(config: TaskConfig, records: Sequence[Prompt], seed: int) -> list[Task]:
-    """K completions of each prompt, shared out among the models; identical ones count once."""
+def sample_tasks(
+    config: TaskConfig, records: Sequence[Prompt], seed: int, folder: Path | None = None
+) -> list[Task]:
+    """K completions of each prompt, shared out among the models; identical ones count once.
+
+    `folder` is for temporary files.
+    """
     rng = random.Random(f"{seed}:k")
     wanted = [rng.randint(config.k_min, config.k_max) for _ in records]
     texts: list[list[str]] = [[] for _ in records]
@@ -53,7 +59,7 @@ def sample_tasks(config: TaskConfig, records: Sequence[Prompt], seed: int) -> li
         lm = load_answering_lm(source, device=config.hardware.device, dtype=config.hardware.dtype)
         renderer = lm.renderer()
         prompts, prompt_ids = tokenize_prompts(
-            records, renderer, longest_prompt(lm.context, config.sampling)
+            records, renderer, longest_prompt(lm.context, config.sampling), folder
         )
         if len(prompts) != len(records):
             raise DataError(

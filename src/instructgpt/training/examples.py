@@ -72,7 +72,7 @@ def tokenize_prompts(
     prompts: Iterable[Prompt],
     renderer: ChatRenderer,
     max_tokens: int,
-    folder: Path | None = None,
+    folder: Path | None,
 ) -> tuple[Sequence[Prompt], Sequence[list[int]]]:
     """Prompts up to the assistant's turn; those over `max_tokens` are left out and counted.
 

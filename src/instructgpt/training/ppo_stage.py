@@ -129,7 +129,7 @@ def _evaluation_sampler(
     assert config.prompts_eval is not None
     records = load_prompts(config.prompts_eval, limit=config.num_eval_prompts).records
     prompts, prompt_ids = tokenize_prompts(
-        records, scorer.policy_renderer, _longest_prompt(config, policy)
+        records, scorer.policy_renderer, _longest_prompt(config, policy), run.root
     )
 
     def sample(step: int, kl_coef: float) -> dict[str, float]:

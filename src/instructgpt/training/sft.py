@@ -78,7 +78,7 @@ def run(config: SFTConfig, run: RunDir) -> dict[str, Any]:
             if config.pretraining_documents
             else []
         ),
-        score=_reward_scorer(config, lm, renderer) if config.reward_model else None,
+        score=_reward_scorer(config, run, lm, renderer) if config.reward_model else None,
         keep=lambda summary: finish_model(run, world, lm, summary, "best"),
         world=world,
     )
@@ -115,7 +115,9 @@ def _best(run: RunDir, lm: CausalLM) -> CausalLM:
     return lm
 
 
-def _reward_scorer(config: SFTConfig, lm: CausalLM, renderer: ChatRenderer) -> Callable[[], float]:
+def _reward_scorer(
+    config: SFTConfig, run: RunDir, lm: CausalLM, renderer: ChatRenderer
+) -> Callable[[], float]:
     """Mean reward-model score of the current model's answers to validation prompts."""
     assert config.reward_model is not None
     reward_model = load_reward_model(
@@ -128,7 +130,7 @@ def _reward_scorer(config: SFTConfig, lm: CausalLM, renderer: ChatRenderer) -> C
         assert config.demonstrations_valid is not None
         asked = (d.prompt for d in stream_records(config.demonstrations_valid, Demonstration))
     prompts, prompt_ids = tokenize_prompts(
-        asked, renderer, longest_prompt(lm.context, config.sampling)
+        asked, renderer, longest_prompt(lm.context, config.sampling), run.root
     )
     engine = Engine(
         lm.model, renderer.stop_ids, lm.pad_id, config.sampling.max_slots, dtype=lm.dtype

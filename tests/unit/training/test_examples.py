@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -24,14 +25,16 @@ class Renderer:
 PROMPTS = [Prompt((Message("user", text),)) for text in ("a bb", "a bb ccc dddd", "one two three")]
 
 
-def test_long_prompts_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_long_prompts_are_dropped_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
-        kept, ids = tokenize_prompts(PROMPTS, Renderer(), 3)
+        kept, ids = tokenize_prompts(PROMPTS, Renderer(), 3, tmp_path)
     assert list(kept) == [PROMPTS[0], PROMPTS[2]]
     assert list(ids) == [[1, 2], [3, 3, 5]]
     assert caplog.messages == ["1 of 3 prompts left out: over 3 tokens"]
 
 
-def test_nothing_left_is_an_error() -> None:
+def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of the 3 prompts fits into 1 tokens"):
-        tokenize_prompts(PROMPTS, Renderer(), 1)
+        tokenize_prompts(PROMPTS, Renderer(), 1, tmp_path)
