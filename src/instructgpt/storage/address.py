@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _SCHEMES = ("postgresql", "postgres")
 
+LABEL_TABLES = {"labelers", "tasks", "annotations"}
+"""What only a label store has together, from its first version on."""
+
 
 def names_postgres(text: str) -> bool:
     """Whether a text begins as the address of a PostgreSQL database does."""
@@ -67,8 +70,8 @@ def shown(address: str | Path) -> str:
 
 
 def is_label_store(address: str | Path) -> bool:
-    """Whether a database holds labels; opening another one as a store would change it."""
-    return {"labelers", "tasks", "annotations"} <= table_names(address)
+    """Whether a database holds labels."""
+    return table_names(address) >= LABEL_TABLES
 
 
 def require_label_store(address: str | Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
@@ -83,16 +83,21 @@ class Database(ABC):
             connection.exec_driver_sql(self._READ)
             yield lambda sql, **values: connection.exec_driver_sql(self._native(sql), values)
 
-    def migrate(self, steps: Sequence[Migration]) -> int:
+    def migrate(self, steps: Sequence[Migration], ours: Set[str] = frozenset()) -> int:
         """Bring the schema up to date, one transaction per step; the number of steps done.
 
-        A kill between or inside steps leaves a database that the next call completes. Errors:
-        DataError when the database was written by a newer version of this program.
+        The first step makes the tables `ours`, among others. A kill between or inside steps leaves
+        a database that the next call completes. Errors: DataError when the database holds
+        something else, or was written by a newer version of this program; it is not changed then.
         """
         for done in range(len(steps) + 1):
             with self.transaction():
                 # read inside the transaction: another process may be migrating the same database
-                version = self._version()
+                tables = self._tables()
+                # what counts the versions of something else may not even be a number
+                version = self._version() if ours <= tables or not tables else 0
+                if tables and version == 0:
+                    raise self._something_else(tables)
                 if version > len(steps):
                     raise DataError(
                         f"'{self.where}' has schema version {version} and this program knows "
@@ -103,6 +108,12 @@ class Database(ABC):
                 steps[version](self)
                 self._set_version(version + 1)
         return len(steps)
+
+    def _something_else(self, tables: Set[str]) -> DataError:
+        return DataError(
+            f"'{self.where}' holds something else (table {min(tables)}); give a file or a database "
+            "of its own"
+        )
 
     @abstractmethod
     def errors(self) -> AbstractContextManager[None]:
@@ -132,6 +143,10 @@ class Database(ABC):
     @abstractmethod
     def _native(self, sql: str) -> str:
         """A statement with its values marked as the driver wants them."""
+
+    @abstractmethod
+    def _tables(self) -> Set[str]:
+        """What is in it, but for what belongs to the database itself."""
 
     @abstractmethod
     def _version(self) -> int:

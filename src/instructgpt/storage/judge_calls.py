@@ -18,11 +18,12 @@ from instructgpt.storage.fingerprint import canonical_json
 from instructgpt.storage.sqlite import SqliteFile, table_names
 
 FILE_NAME = "judge_calls.sqlite"
+_TABLE = "calls"
 
 
 def is_judge_calls(path: Path) -> bool:
     """Whether the SQLite file holds replies of AI judges."""
-    return "calls" in table_names(path)
+    return _TABLE in table_names(path)
 
 
 class PaidReply(NamedTuple):
@@ -106,7 +107,7 @@ class JudgeCalls:
             if self._opened is None:
                 file = SqliteFile(self.path)
                 try:
-                    file.migrate((m001_calls,))
+                    file.migrate((m001_calls,), {_TABLE})
                 except BaseException:
                     file.close()
                     raise

@@ -19,7 +19,7 @@ from sqlalchemy import CursorResult
 
 from instructgpt import __version__
 from instructgpt.errors import LabelError
-from instructgpt.storage.address import open_database
+from instructgpt.storage.address import LABEL_TABLES, open_database
 from instructgpt.storage.annotation import MAX_COMPLETIONS, MIN_COMPLETIONS, Annotation
 from instructgpt.storage.environment import utc_now
 from instructgpt.storage.fingerprint import canonical_json
@@ -61,7 +61,7 @@ class LabelStore:
         self._clock = clock
         self._database = open_database(address)
         try:
-            self._database.migrate(MIGRATIONS)
+            self._database.migrate(MIGRATIONS, LABEL_TABLES)
         except BaseException:
             self._database.close()
             raise

@@ -6,7 +6,7 @@ No password of an address gets into a message: neither our own, nor one of the l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
@@ -33,11 +33,17 @@ _WORDS = (
     (" WITHOUT ROWID", ""),
 )
 
-# the first two characters of an SQLSTATE: connection, sign-in, no such database, resources, locks
-# (55), stopped by an operator, system; and two whole ones
-_REFUSED = {"08", "28", "3D", "53", "55", "57", "58"}
+# Extensions may put theirs beside ours.
+_TABLES = """
+    SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = current_schema() AND relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT EXISTS (
+        SELECT 1 FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e'
+    )"""
+
+# the first two characters of an SQLSTATE: connection, sign-in, no such database, no such schema,
+# resources, locks (55), stopped by an operator, system; and two whole ones
+_REFUSED = {"08", "28", "3D", "3F", "53", "55", "57", "58"}
 _READ_ONLY, _FORBIDDEN = "25006", "42501"
-_TABLE_EXISTS = "42P07"
 _NOT_TEXT = "22021"
 
 
@@ -74,7 +80,7 @@ class PostgresDatabase(Database):
     def errors(self) -> Iterator[None]:
         """RunDirError: no connection, no right, no room, or kept busy by others for half a minute.
 
-        DataError: it holds something else. LabelError: a text with a NUL, which it cannot hold.
+        LabelError: a text with a NUL, which it cannot hold.
         """
         try:
             yield
@@ -87,10 +93,6 @@ class PostgresDatabase(Database):
                 raise RunDirError(
                     f"cannot use '{self.where}': {said}; check the server, the address and the "
                     "rights, then start the same command again (what was stored before is safe)"
-                ) from error
-            if state == _TABLE_EXISTS:
-                raise DataError(
-                    f"'{self.where}' holds something else ({said}); make a database of its own"
                 ) from error
             if state == _NOT_TEXT or "NUL (0x00)" in said:
                 raise LabelError(f"the store cannot hold this text: {said}") from error
@@ -137,6 +139,9 @@ class PostgresDatabase(Database):
     def _native(self, sql: str) -> str:
         return _with_percents(sql)
 
+    def _tables(self) -> Set[str]:
+        return set(self.execute(_TABLES).scalars())
+
     def _version(self) -> int:
         encoding = self.execute("SELECT current_setting('server_encoding')").scalar_one()
         if encoding != "UTF8":
@@ -144,7 +149,7 @@ class PostgresDatabase(Database):
                 f"'{self.where}' holds texts in {encoding}, which lacks most languages; "
                 "make a database with createdb --encoding UTF8 --template template0"
             )
-        if self.execute("SELECT to_regclass('schema_version') IS NULL").scalar_one():
+        if "schema_version" not in self._tables():
             return 0
         return int(self.execute("SELECT version FROM schema_version").scalar_one())
 
@@ -167,8 +172,7 @@ def table_names(url: str) -> set[str]:
     database = PostgresDatabase(url)
     try:
         with database.snapshot() as run:
-            names = run("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
-            return set(names.scalars())
+            return set(run(_TABLES).scalars())
     finally:
         database.close()
 

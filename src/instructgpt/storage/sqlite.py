@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sqlalchemy import QueuePool, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from instructgpt.errors import DataError, RunDirError
-from instructgpt.storage.database import BUSY_SECONDS, Database
+from instructgpt.storage.database import BUSY_SECONDS, Database, Migration
 
 _DISK_CODES = {
     sqlite3.SQLITE_FULL,
@@ -21,6 +21,9 @@ _DISK_CODES = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_PERM,
 }
+_TABLES = (
+    "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*'"
+)
 _DAMAGE_CODES = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 
@@ -44,6 +47,13 @@ class SqliteFile(Database):
             hide_parameters=True,
         )
         super().__init__(str(path), engine)
+
+    def migrate(self, steps: Sequence[Migration], ours: Set[str] = frozenset()) -> int:
+        """As of `Database`; to open the file of something else would already change its mode."""
+        tables = table_names(self._path) if self._path.exists() else set()
+        if tables and not ours <= tables:
+            raise self._something_else(tables)
+        return super().migrate(steps, ours)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -74,6 +84,9 @@ class SqliteFile(Database):
 
     def _native(self, sql: str) -> str:
         return sql
+
+    def _tables(self) -> Set[str]:
+        return set(self.execute(_TABLES).scalars())
 
     def _version(self) -> int:
         return int(self.execute("PRAGMA user_version").scalar_one())
@@ -108,9 +121,11 @@ def table_names(path: Path) -> set[str]:
     """What is in an SQLite file, read without changing it. Errors as in `sqlite_errors`."""
     with (
         sqlite_errors(path),
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file,
+        closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+        ) as file,
     ):
-        return {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
+        return {name for (name,) in file.execute(_TABLES)}
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from instructgpt.errors import DataError
 from instructgpt.storage.address import open_database
 from instructgpt.storage.database import Database
+from instructgpt.storage.judge_calls import JudgeCalls
 from instructgpt.storage.label_access import LabelAccess
 from instructgpt.storage.label_desk import LabelDesk
 from instructgpt.storage.label_review import LabelReview
@@ -72,12 +72,65 @@ def test_a_step_that_fails_halfway_leaves_no_trace(
 def test_a_database_from_the_future_is_refused_and_left_alone(
     database: Database, address: str, outside
 ) -> None:
-    database.migrate([lambda _: None] * (len(MIGRATIONS) + 1))
+    database.migrate([*MIGRATIONS, make_pets])
     with pytest.raises(DataError, match="upgrade instructgpt"):
         LabelStore(address)
     assert outside(version_in(address)) == [(len(MIGRATIONS) + 1,)]
-    with pytest.raises((sqlite3.OperationalError, psycopg.ProgrammingError)):
-        outside("SELECT * FROM tasks")
+    assert outside("SELECT * FROM pets") == [("Tom",)]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        ["CREATE TABLE notes (text TEXT)"],
+        ["CREATE VIEW tasks AS SELECT 1 AS id"],
+        ["CREATE TABLE tasks (id INTEGER)", "CREATE TABLE schema_version (done INTEGER)"],
+        [f"CREATE TABLE {name} (id INTEGER)" for name in ("labelers", "tasks", "annotations")],
+    ],
+    ids=len,
+)
+def test_a_database_of_something_else_is_refused_and_left_alone(
+    address: str, outside, monkeypatch, theirs: list[str], at_once: bool
+) -> None:
+    """Our tables were added to theirs silently; `tasks` and `schema_version` were a traceback.
+
+    At once: whatever a look before opening it finds, they made theirs a moment later.
+    """
+    if at_once:
+        monkeypatch.setattr("instructgpt.storage.sqlite.table_names", lambda path: set())
+    for statement in theirs:
+        outside(statement)
+    with pytest.raises(DataError, match=r"holds something else \(table \w+\); give a file or"):
+        LabelStore(address)
+    tables = (
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()"
+        if "://" in address
+        else "SELECT name FROM sqlite_master"
+    )
+    assert {name for (name,) in outside(tables)} == {one.split()[2] for one in theirs}
+    if "://" not in address and not at_once and len(theirs) < 3:
+        assert outside("PRAGMA journal_mode") == [("delete",)]
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_paid_replies_are_no_label_store_and_the_other_way_round(address: str, outside) -> None:
+    with JudgeCalls(address) as calls:
+        assert calls.find("f") is None
+    with pytest.raises(DataError, match="something else"):
+        LabelStore(address)
+    assert outside("PRAGMA user_version") == [(1,)]
+    LabelStore(address + "2").close()
+    with JudgeCalls(address + "2") as calls, pytest.raises(DataError, match="something else"):
+        calls.find("f")
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_tables_of_sqlite_itself_do_not_count(address: str, outside) -> None:
+    outside("CREATE TABLE notes (id INTEGER PRIMARY KEY AUTOINCREMENT)")
+    outside("DROP TABLE notes")
+    assert outside("SELECT name FROM sqlite_master") == [("sqlite_sequence",)]
+    LabelStore(address).close()
 
 
 def test_the_label_store_is_at_the_newest_version(address: str, outside) -> None:

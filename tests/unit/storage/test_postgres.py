@@ -11,6 +11,7 @@ import traceback
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -148,14 +149,31 @@ def test_a_text_that_it_cannot_hold_is_refused_and_named(postgres) -> None:
         assert store.counts()["tasks"] == 0
 
 
-def test_a_database_of_something_else_is_left_alone(postgres) -> None:
-    address = postgres.fresh()
-    with closing(psycopg.connect(address, autocommit=True)) as theirs:
-        theirs.execute("CREATE TABLE tasks (id INTEGER)")
-        with pytest.raises(DataError, match="holds something else"):
-            LabelStore(address)
-        tables = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
-        assert theirs.execute(tables).fetchall() == [("tasks",)]
+def test_what_an_extension_brings_is_nobodys(postgres) -> None:
+    with closing(postgres.master("labels")) as master:
+        master.execute("CREATE SCHEMA extended AUTHORIZATION labels")
+        found = master.execute(
+            "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_stat_statements'"
+        ).fetchone()
+        if found is None:
+            pytest.skip("no extension here that brings a view: apt install postgresql-contrib")
+        master.execute("CREATE EXTENSION pg_stat_statements SCHEMA extended")
+    LabelStore(postgres.url(options="-csearch_path=extended")).close()
+
+
+def test_a_schema_version_further_down_the_search_path_is_not_ours(postgres) -> None:
+    with closing(postgres.master("labels")) as master:
+        for name in ("mine", "shared"):
+            master.execute(f"CREATE SCHEMA {name} AUTHORIZATION labels")
+        master.execute("CREATE TABLE shared.schema_version (version BIGINT)")
+        master.execute("INSERT INTO shared.schema_version VALUES (3)")
+    with LabelStore(postgres.url(options="-csearch_path=mine,shared")) as store:
+        assert store.counts()["tasks"] == 0
+
+
+def test_a_search_path_without_a_schema_is_told(postgres) -> None:
+    with pytest.raises(RunDirError, match="no schema has been selected to create in"):
+        LabelStore(postgres.url(options="-csearch_path=nowhere"))
 
 
 def test_a_database_that_cannot_hold_every_language_is_refused(postgres) -> None:
@@ -180,7 +198,7 @@ def test_no_password_gets_into_what_is_said(postgres, tmp_path, caplog) -> None:
     closed = "postgresql://labels:s3cret-pw@127.0.0.1:1/labels"
     for address, kind, message in (
         (wrong, RunDirError, "password authentication failed"),
-        (wrong.replace("/labels", "/nowhere"), RunDirError, "password authentication failed"),
+        (postgres.url("nowhere"), RunDirError, 'database "nowhere" does not exist'),
         (closed, RunDirError, "refused"),
         ("postgres://labels:s3cret-pw@127.0.0.1:1/labels", RunDirError, "refused"),
         ("postgresql://labels@127.0.0.1:1/labels?password=s3cret-pw", ConfigError, "before the @"),
@@ -193,7 +211,10 @@ def test_no_password_gets_into_what_is_said(postgres, tmp_path, caplog) -> None:
         with pytest.raises(kind, match=message) as caught:
             LabelStore(address)
         assert "\n" not in str(caught.value)
-        assert "s3cret-pw" not in "".join(traceback.format_exception(caught.value))
+        said = "".join(traceback.format_exception(caught.value))
+        assert "s3cret-pw" not in said
+        assert postgres.password not in said
+        assert quote(postgres.password, safe="") not in said
     rows = tmp_path / "answers.jsonl"
     rows.write_text('{"prompt": "q", "completions": ["a", "b"]}\n')
     for words in (
