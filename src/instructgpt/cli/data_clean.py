@@ -45,11 +45,14 @@ def clean(
     from instructgpt.config.load import load_config
     from instructgpt.data.hygiene.removals import REASONS
     from instructgpt.data.spool import Spool
+    from instructgpt.disk import disk_errors
     from instructgpt.pipeline.hygiene import clean_rows, write_cleaned
 
     files, flags = _divide(words)
     config = load_config(HygieneConfig, flags=flags)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    with disk_errors(out):
+        is_taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if is_taken:
         raise DataError(f"{out}: there is something already; give a new or empty folder as --out")
     rows: Spool[Row] = Spool(folder=_folder_of(out))
     for file in files:
@@ -83,19 +86,27 @@ def _folder_of(out: Path) -> Path:
 
 
 def _read(file: str, kind: str | None, format: str | None, rows: Spool[Row]) -> None:
-    """The rows of a file or folder as the kind that was asked for, or the richest it can be."""
-    from instructgpt.data.inspection import KINDS
+    """The rows of a file or folder as the kind that was asked for, or the richest it can be.
+
+    Of all refusals that of the richest kind is told: it is what the file was meant to be.
+    """
+    from instructgpt.data.inspection import KINDS, richest_kind
+    from instructgpt.data.jsonl import BrokenRow
     from instructgpt.data.readers import Reading
+    from instructgpt.data.source import open_sources
     from instructgpt.pipeline.hygiene import read_rows
 
     if kind is not None and kind not in _KINDS:
         raise ConfigError(f"--kind: one of {', '.join(_KINDS)}, not '{kind}'")
     before = len(rows)
     refusals: list[DataError] = []
-    for name in _KINDS if kind is None else (kind,):
+    richest = kind or richest_kind(next(open_sources(file)), format)
+    for name in _KINDS[_KINDS.index(richest) :] if kind is None else (kind,):
         try:
             return read_rows(Reading(file, KINDS[name], format=format), rows)
+        except BrokenRow:
+            raise
         except DataError as refusal:
             rows.truncate(before)
             refusals.append(refusal)
-    raise refusals[-1]
+    raise refusals[0]

@@ -36,13 +36,16 @@ def convert(
     from instructgpt.data.jsonl import write_jsonl
     from instructgpt.data.problems import problem_lines
     from instructgpt.data.readers import OnProblem, Reading
+    from instructgpt.disk import disk_errors
 
     check_kind(to, "--to")
     if on_problem not in get_args(OnProblem):
         raise ConfigError(f"--on-problem: one of {', '.join(get_args(OnProblem))}")
     if not out.name.endswith((".jsonl", ".jsonl.gz")):
         raise ConfigError(f"--out: records are JSON lines; name the file {out.stem}.jsonl")
-    if out.exists():
+    with disk_errors(out):
+        is_taken = out.exists()
+    if is_taken:
         raise DataError(f"{out}: exists already; give another name as --out, or delete it first")
     reading = Reading(
         file, KINDS[to], format=format, columns=read_columns(columns), on_problem=on_problem

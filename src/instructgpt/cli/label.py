@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import typer
 
 from instructgpt.cli.stage_group import stage_group
-from instructgpt.errors import DataError
 
 _STAGE = "run"
 _Kind = Literal["rank", "demonstrate", "screening"]
@@ -51,11 +50,12 @@ def bring(
 ) -> None:
     """Add tasks to a store: to rank, to demonstrate, or the screening test."""
     from instructgpt.cli.console import say
+    from instructgpt.data.jsonl import unreadable
     from instructgpt.labeling import exchange
     from instructgpt.storage.label_store import LabelStore
 
-    if not file.exists():
-        raise DataError(f"no file '{file}' to import")
+    with unreadable(file):
+        file.stat()  # before a store is made
     with LabelStore(store) as opened:
         if kind == "rank":
             count = exchange.import_rankings(opened, file, overlap=overlap, seed=seed)

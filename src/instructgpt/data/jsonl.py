@@ -110,8 +110,15 @@ def gzip_errors(path: str | Path) -> Iterator[None]:
 def open_binary(path: str | Path) -> IO[bytes]:
     """Open for reading, through gzip for names that end in `.gz`. Errors: DataError."""
     path = Path(path)
-    try:
+    with unreadable(path):
         return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+@contextlib.contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Turn a file that is missing or forbidden into a DataError."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except OSError as error:

@@ -7,7 +7,8 @@
 (see `formats`), or given by name; `columns` renames keys first. A file that is missing, empty or no
 data file is an error. A row that cannot be used is a `Problem` with file, row and reason: left out
 and reported, or an error with on_problem="error". A row that cannot even be read (not JSON, not
-UTF-8) is an error unless on_problem="skip_broken". Nothing in a row is repaired or guessed.
+UTF-8) is an error, BrokenRow, unless on_problem="skip_broken". Nothing in a row is repaired or
+guessed.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ class Part(Generic[R]):
 class Reading(Generic[R]):
     """The records behind a path, to be read once, each with its place; one row is in memory.
 
-    `format` and `problems` grow while it is read. Errors, raised on the way: DataError.
+    `format` and `problems` grow while it is read. `on_problem` None is `skip`, of a caller that has
+    no such setting for its user. Errors, raised on the way: DataError, BrokenRow.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class Reading(Generic[R]):
         kind: type[R],
         *,
         format: str | None = None,
-        on_problem: OnProblem = "skip",
+        on_problem: OnProblem | None = None,
         columns: Columns | None = None,
     ) -> None:
         self.path = path
@@ -143,7 +145,7 @@ class Reading(Generic[R]):
                     usable = True
                     yield Origin(part.name, item.row), item.record
                 elif isinstance(item, BrokenProblem) and self._on_problem != "skip_broken":
-                    raise _refuse_broken(item)
+                    raise self._refuse(item)
                 else:
                     self.problems.append(item)
             if self.problems and self._on_problem == "error":
@@ -153,6 +155,15 @@ class Reading(Generic[R]):
         if not usable:
             plural = PLURALS[self.kind]
             raise DataError(f"{self.problems[0]}; no row of '{self.path}' can be used as {plural}")
+
+    def _refuse(self, problem: BrokenProblem) -> BrokenRow:
+        remedy = (
+            "leave such rows out with `instructgpt data convert --on-problem skip_broken`"
+            if self._on_problem is None
+            else "set on_problem to skip_broken, which leaves such rows out"
+        )
+        reason = f"{problem.reason}; mend the file, or {remedy}"
+        return BrokenRow(problem.file, problem.row, reason)
 
 
 def stream_records(path: str | Path, kind: type[R], limit: int | None = None) -> Iterator[R]:
@@ -170,7 +181,7 @@ def load_documents(
     path: str | Path,
     *,
     format: str | None = None,
-    on_problem: OnProblem = "skip",
+    on_problem: OnProblem | None = None,
     columns: Columns | None = None,
 ) -> Loaded[Document]:
     """Pretraining text: .txt (cut between paragraphs, see `plain_text`) or rows with `text`.
@@ -184,7 +195,7 @@ def load_prompts(
     path: str | Path,
     *,
     format: str | None = None,
-    on_problem: OnProblem = "skip",
+    on_problem: OnProblem | None = None,
     columns: Columns | None = None,
     limit: int | None = None,
 ) -> Loaded[Prompt]:
@@ -199,7 +210,7 @@ def load_demonstrations(
     path: str | Path,
     *,
     format: str | None = None,
-    on_problem: OnProblem = "skip",
+    on_problem: OnProblem | None = None,
     columns: Columns | None = None,
     limit: int | None = None,
 ) -> Loaded[Demonstration]:
@@ -211,7 +222,7 @@ def load_rankings(
     path: str | Path,
     *,
     format: str | None = None,
-    on_problem: OnProblem = "skip",
+    on_problem: OnProblem | None = None,
     columns: Columns | None = None,
 ) -> Loaded[Ranking]:
     """Prompts with K ranked answers; pairs are K = 2. Errors: DataError."""
@@ -263,18 +274,11 @@ def parse_demonstrations(
     return records
 
 
-def _refuse_broken(problem: Problem) -> DataError:
-    return DataError(
-        f"{problem}; mend the file, or leave such rows out with "
-        "`instructgpt data convert --on-problem skip_broken`"
-    )
-
-
 def _load(
     path: str | Path,
     kind: type[R],
     format: str | None,
-    on_problem: OnProblem,
+    on_problem: OnProblem | None,
     columns: Columns | None,
     limit: int | None = None,
 ) -> Loaded[R]:

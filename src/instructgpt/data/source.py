@@ -16,7 +16,7 @@ from typing import Any
 
 from instructgpt.data.hub import PREFIX, scan_hub
 from instructgpt.data.json_list import scan_json
-from instructgpt.data.jsonl import scan_jsonl
+from instructgpt.data.jsonl import scan_jsonl, unreadable
 from instructgpt.data.parquet import open_parquet
 from instructgpt.data.plain_text import find_encoding, read_documents
 from instructgpt.data.table import scan_table
@@ -82,7 +82,9 @@ def find_files(path: str | Path) -> list[Path]:
     Errors: DataError when there is nothing to read.
     """
     path = Path(path)
-    if path.is_dir():
+    with unreadable(path):
+        is_folder, is_there = path.is_dir(), path.exists()
+    if is_folder:
         inside = [p for p in sorted(path.rglob("*")) if p.is_file() and not _is_hidden(p, path)]
         files = [p for p in inside if _suffix(p) in SUFFIXES]
         if not files:
@@ -90,7 +92,7 @@ def find_files(path: str | Path) -> list[Path]:
         if len(files) < len(inside):
             logger.info("%s: %d files of other kinds not read", path, len(inside) - len(files))
         return files
-    if path.exists() and _suffix(path) not in SUFFIXES:
+    if is_there and _suffix(path) not in SUFFIXES:
         raise DataError(
             f"{path}: cannot read {_suffix(path) or 'a file without suffix'!r}; "
             f"known are {', '.join(SUFFIXES)}, each also .gz"

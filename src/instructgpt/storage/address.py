@@ -5,6 +5,7 @@ Of the libraries that reach a database only those are imported that an address a
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,5 +77,5 @@ def is_label_store(address: str | Path) -> bool:
 
 def require_label_store(address: str | Path) -> None:
     """A mistyped name must not become a new, empty store. Errors: ConfigError."""
-    if not (is_url(address) or Path(address).exists()) or not is_label_store(address):
+    if not (is_url(address) or os.path.exists(address)) or not is_label_store(address):
         raise ConfigError(f"no label store at '{shown(address)}'; `label import` makes one")

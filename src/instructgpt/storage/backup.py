@@ -23,9 +23,9 @@ def back_up(source: str | Path, to: Path) -> None:
     `pg_restore` reads. Errors: ConfigError when `to` exists, or pg_dump is missing; RunDirError
     when disk or server refuses; DataError when the database is damaged.
     """
-    if to.exists():
-        raise ConfigError(f"'{to}' exists; a backup replaces nothing, so give a new name")
     with publish_file(to) as temporary:
+        if to.exists():
+            raise ConfigError(f"'{to}' exists; a backup replaces nothing, so give a new name")
         if is_url(source):
             _dump(str(source), temporary)
         else:

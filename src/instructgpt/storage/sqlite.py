@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence, Set
 from contextlib import closing, contextmanager
@@ -50,7 +51,8 @@ class SqliteFile(Database):
 
     def migrate(self, steps: Sequence[Migration], ours: Set[str] = frozenset()) -> int:
         """As of `Database`; to open the file of something else would already change its mode."""
-        tables = table_names(self._path) if self._path.exists() else set()
+        # where even a look is forbidden, opening says so
+        tables = table_names(self._path) if os.path.exists(self._path) else set()
         if tables and not ours <= tables:
             raise self._something_else(tables)
         return super().migrate(steps, ours)

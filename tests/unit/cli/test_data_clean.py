@@ -82,6 +82,8 @@ def test_settings_are_those_of_the_recipe() -> None:
         (["ask.jsonl", "--out", "o", "--kind", "answers"], "not 'answers'"),
         (["user_cap=3", "ask.jsonl", "--out", "o"], "write the files before the settings"),
         (["ask.jsonl", "ask.json", "--out", "o"], "would both be written as ask.jsonl"),
+        (["ask.jsonl", "--out", "o" * 300], "File name too long"),
+        (["a" * 300 + ".jsonl", "--out", "o"], "cannot read: File name too long"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
@@ -91,6 +93,28 @@ def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert message in result.stderr
     assert not Path("o").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ('{"instruction": "a", "output": "b"}\n{"instruction": "c" "output": "d"}\n',
+         "rows.jsonl:2: not JSON: Expecting ',' delimiter at column 21; mend the file, or leave "
+         "such rows out with `instructgpt data convert --on-problem skip_broken`"),
+        ("[1", "rows.jsonl:1: not JSON"),
+        ('{"instruction": "", "output": "a"}\n',
+         "rows.jsonl:1: empty 'instruction'; no row of 'rows.jsonl' can be used as demonstrations"),
+        ('{"ask": "a"}\n', "rows.jsonl: rows of no known shape (found: ask); rename keys"),
+    ],
+)  # fmt: skip
+def test_without_a_kind_the_row_is_named_and_not_a_kind_that_nobody_meant(
+    rows: str, message: str
+) -> None:
+    """Every refusal read "holds prompts and demonstrations (format alpaca), not documents"."""
+    Path("rows.jsonl").write_text(rows, encoding="utf-8")
+    said = call("data", "clean", "rows.jsonl", "--out", "o")
+    assert said.stderr.startswith(f"error: {message}")
+    assert (said.exit_code, said.stderr.count("\n")) == (2, 1)
 
 
 def test_a_full_disk_is_one_line() -> None:

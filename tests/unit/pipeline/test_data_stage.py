@@ -83,6 +83,16 @@ def test_odd_rows_are_counted_and_named_or_stop_the_stage(
         run_stage("data", tmp_path / "strict", flags=flags(files, "on_problem=error"))
 
 
+def test_the_remedy_for_a_broken_row_is_the_setting_of_the_stage(tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"instruction": f"Ask {i}?"}) + "\n" for i in range(40))
+    (tmp_path / "p.jsonl").write_text(rows + "{\n")
+    settings = [f"prompts={tmp_path / 'p.jsonl'}", "valid_fraction=0.4"]
+    with pytest.raises(DataError, match=r"p\.jsonl:41: .* or set on_problem to skip_broken, which"):
+        run_stage("data", tmp_path / "run", flags=settings)
+    outcome = run_stage("data", tmp_path / "new", flags=[*settings, "on_problem=skip_broken"])
+    assert outcome.summary["problems"] == 1
+
+
 def test_given_prompts_replace_the_derived_ones(files: dict[str, str], tmp_path: Path) -> None:
     prompts = write(tmp_path / "p.jsonl", [{"instruction": f"Ask {i}?"} for i in range(20)])
     out = tmp_path / "out"
