@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from instructgpt.errors import CheckpointError, ConfigError
 from instructgpt.models.load import is_reward_model, resolve_checkpoint
 from instructgpt.models.publish import Published, publish
+from instructgpt.storage.atomic import publish_file
 
 _LAUNCHER = Path(__file__).with_name("gguf_launcher.py")
 _OUTTYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -25,33 +27,55 @@ _PROBES = (
 
 
 def publish_gguf(source: str | Path, out: Path, converter: Path | None, dtype: str) -> Published:
-    """Write the policy `source` as the GGUF file `out`, by way of a checked export.
+    """Write the policy `source` as the new GGUF file `out`, by way of a checked export.
 
-    Errors: ConfigError without a converter or for a reward model, CheckpointError with the
-    converter's last line when it fails.
+    Errors: ConfigError without a converter, for a reward model, or when `out` exists; RunDirError
+    when the disk is full or refuses; CheckpointError with the converter's last line when it fails.
     """
-    if converter is None or not converter.is_file():
-        raise ConfigError(
-            f"--converter {converter or 'is missing'}: give the path of convert_hf_to_gguf.py in "
-            "your copy of llama.cpp"
-        )
+    converter = _checked(converter)
     if out.suffix != ".gguf":
         raise ConfigError(f"--out {out}: with --format gguf, give a file name that ends in .gguf")
     if is_reward_model(resolve_checkpoint(source)):
         raise ConfigError(f"'{source}' is a reward model; GGUF files hold policies here")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".gguf-") as folder:
-        model, written = Path(folder, out.stem), Path(folder, out.name)
-        published = publish(source, model, dtype)
-        _complete_config(model / "config.json")
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        command = converter_command(converter, model, written, dtype, pre_tokenizer_name(tokenizer))
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0 or not written.is_file():
-            lines = (done.stderr.strip() or done.stdout.strip() or "it wrote nothing").splitlines()
-            raise CheckpointError(f"{converter.name} failed on '{source}': {lines[-1][:300]}")
-        written.replace(out)
+    with publish_file(out) as temporary:
+        if out.exists():
+            raise ConfigError(f"'{out}' exists and is not replaced; give a new name or remove it")
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".gguf-") as folder:
+            model, written = Path(folder, out.stem), Path(folder, out.name)
+            published = publish(source, model, dtype)
+            _convert(model, written, converter, dtype)
+            written.replace(temporary)
     return published
+
+
+def _checked(converter: Path | None) -> Path:
+    """The converter, which must be a Python program. Errors: ConfigError."""
+    if converter is None:
+        raise _no_converter("is missing")
+    try:
+        ast.parse(converter.read_bytes())
+    except OSError as error:
+        raise _no_converter(f"{converter}: {error.strerror}") from error
+    except (SyntaxError, ValueError) as error:
+        raise _no_converter(f"{converter}: not a Python program") from error
+    return converter
+
+
+def _no_converter(what: str) -> ConfigError:
+    return ConfigError(
+        f"--converter {what}; give the path of convert_hf_to_gguf.py in your copy of llama.cpp"
+    )
+
+
+def _convert(model: Path, out: Path, converter: Path, dtype: str) -> None:
+    """Run the converter on the directory `model`."""
+    _complete_config(model / "config.json")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    command = converter_command(converter, model, out, dtype, pre_tokenizer_name(tokenizer))
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0 or not out.is_file():
+        lines = (done.stderr.strip() or done.stdout.strip() or "it wrote nothing").splitlines()
+        raise CheckpointError(f"{converter.name} failed: {lines[-1][:300]}")
 
 
 def _complete_config(path: Path) -> None:

@@ -8,13 +8,15 @@ can match. The function that looks the hash up is `TextModel.get_vocab_base_pre`
 """
 
 import sys
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 converter, pre_tokenizer, *arguments = sys.argv[1:]
 # in place of this script's own folder, whose modules are no packages: transformers tries `kernels`
 sys.path[0] = str(Path(converter).parent)
-spec = spec_from_file_location("convert_hf_to_gguf", converter)
+loader = SourceFileLoader("convert_hf_to_gguf", converter)
+spec = spec_from_file_location("convert_hf_to_gguf", converter, loader=loader)
 assert spec is not None
 assert spec.loader is not None
 module = module_from_spec(spec)

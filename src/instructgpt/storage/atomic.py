@@ -78,9 +78,10 @@ def publish_directory(
     `clean_leftovers` puts back. Errors: RunDirError for a directory that is not ours, and when
     the disk is full or refuses.
     """
-    destination = Path(destination).resolve()
-    if marker is not None:
-        _refuse_foreign(destination, marker)
+    with disk_errors(Path(destination)):
+        destination = Path(destination).resolve()
+        if marker is not None:
+            _refuse_foreign(destination, marker)
     folder = _hidden(destination, "tmp")
     with disk_errors(destination):
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from unittest.mock import create_autospec
 
@@ -12,7 +14,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from instructgpt.config.pretrain import ModelShape
-from instructgpt.errors import CheckpointError, ConfigError, RemoteError
+from instructgpt.errors import CheckpointError, ConfigError, RemoteError, RunDirError
 from instructgpt.models import hub
 from instructgpt.models.create import create_causal_lm
 from instructgpt.models.export import export_model
@@ -195,11 +197,74 @@ def test_the_converter_is_told_the_pre_tokenizer(tmp_path, layout, architecture)
 def test_a_converter_that_fails_is_quoted_and_leaves_no_file(tmp_path):
     converter = tmp_path / "convert_hf_to_gguf.py"
     converter.write_text("raise SystemExit('no module named gguf')")
-    with pytest.raises(CheckpointError, match=r"failed on .*no module named gguf"):
+    with pytest.raises(CheckpointError, match=r"convert_hf_to_gguf.py failed: .*no module named"):
         publish_gguf(_policy(tmp_path / "m"), tmp_path / "out.gguf", converter, "float32")
-    assert not (tmp_path / "out.gguf").exists()
-    with pytest.raises(ConfigError, match=r"--converter .*convert_hf_to_gguf.py in your copy"):
-        publish_gguf(tmp_path / "m", tmp_path / "out.gguf", None, "float32")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["convert_hf_to_gguf.py", "m"]
+
+
+@pytest.mark.parametrize(
+    ("out", "kind", "message"),
+    [
+        ("folder.gguf", ConfigError, r"folder.gguf' exists and is not replaced; give a new name"),
+        ("theirs.gguf", ConfigError, r"theirs.gguf' exists and is not replaced"),
+        ("theirs.gguf/out.gguf", RunDirError, r"cannot write '.*out.gguf': Not a directory; check"),
+        ("n" * 300 + ".gguf", RunDirError, r"cannot write .*: File name too long; check"),
+        ("out.bin", ConfigError, r"give a file name that ends in .gguf"),
+    ],
+)
+def test_nothing_is_converted_for_a_place_that_cannot_take_it(
+    tmp_path, monkeypatch, out, kind, message
+):
+    """A directory and a file in the way were tracebacks after the work, a file was overwritten."""
+    _forbid_publishing(monkeypatch)
+    (tmp_path / "folder.gguf").mkdir()
+    (tmp_path / "theirs.gguf").write_text("theirs")
+    converter = tmp_path / "convert_hf_to_gguf.py"
+    converter.write_text("")
+    with pytest.raises(kind, match=message):
+        publish_gguf(_policy(tmp_path / "m"), tmp_path / out, converter, "float32")
+    assert (tmp_path / "theirs.gguf").read_text() == "theirs"
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_forbidden_folder_is_refused_before_anything_is_converted(tmp_path, monkeypatch):
+    def refuse(*_arguments, **_settings):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    _forbid_publishing(monkeypatch)
+    monkeypatch.setattr("instructgpt.models.gguf.tempfile.TemporaryDirectory", refuse)
+    converter = tmp_path / "convert_hf_to_gguf.py"
+    converter.write_text("")
+    with pytest.raises(RunDirError, match=r"cannot write '.*out.gguf': Permission denied; check"):
+        publish_gguf(_policy(tmp_path / "m"), tmp_path / "out.gguf", converter, "float32")
+
+
+def _forbid_publishing(monkeypatch):
+    def publish(*_arguments):
+        raise AssertionError("it was to be refused before")
+
+    monkeypatch.setattr("instructgpt.models.gguf.publish", publish)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"--converter is missing; give the path of convert_hf_to_gguf.py in your copy"),
+        ("", r"--converter .*converter: No such file or directory; give the path"),
+        ("folder", r"--converter .*converter: Is a directory; give the path"),
+        ("#!/bin/sh\necho hello $1\n", r"converter: not a Python program; give the path"),
+        ("\x7fELF\x00", r"converter: not a Python program; give the path"),
+    ],
+)
+def test_what_is_no_converter_is_refused_before_anything_is_converted(tmp_path, content, message):
+    path = tmp_path / "converter"
+    if content == "folder":
+        path.mkdir()
+    elif content:
+        path.write_text(content)
+    given = None if content is None else path
+    with pytest.raises(ConfigError, match=message):
+        publish_gguf(tmp_path / "m", tmp_path / "o.gguf", given, "float32")
 
 
 def test_other_tokenizers_are_left_to_the_converter(tmp_path):

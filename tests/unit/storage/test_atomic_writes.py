@@ -149,6 +149,14 @@ def test_a_directory_of_the_users_own_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
 
 
+def test_a_directory_that_may_not_be_looked_at_is_one_line(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RunDirError, match=r"cannot write .*: File name too long; check the path"),
+        publish_directory(tmp_path / ("n" * 300)),
+    ):
+        pass
+
+
 def test_an_empty_directory_may_be_replaced(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     publish(tmp_path / "model", "one")
