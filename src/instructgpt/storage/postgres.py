@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib.util import find_spec
 
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -50,7 +49,7 @@ _NOT_TEXT = "22021"
 class PostgresDatabase(Database):
     """The database at a URL `postgresql://user:password@host:port/name`.
 
-    Errors: ConfigError for something else, or without psycopg; then as in `errors`.
+    Errors: ConfigError for something else, or without psycopg that loads; then as in `errors`.
     """
 
     # The driver begins no transactions; READ COMMITTED, so that what is read after the lock is what
@@ -66,7 +65,7 @@ class PostgresDatabase(Database):
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
         engine = create_engine(
-            parsed,
+            parsed.update_query_dict({"connect_timeout": _CONNECT_SECONDS} | dict(parsed.query)),
             connect_args={"autocommit": True},
             pool_pre_ping=True,  # a server that was started again is found again
             pool_size=1,
@@ -182,18 +181,22 @@ def dump_command(url: str) -> tuple[list[str], dict[str, str]]:
 
     The password is in the environment, for every user of the machine can read a command.
     """
+    password = _parse(url).password
+    secret = {} if password is None else {"PGPASSWORD": str(password)}
+    return ["pg_dump", "--format=custom", f"--dbname={without_password(url)}"], secret
+
+
+def without_password(url: str) -> str:
+    """The URL for a command that others can read."""
     at = _parse(url)
-    secret = {} if at.password is None else {"PGPASSWORD": str(at.password)}
     # made anew: `set` keeps a password that it is to replace by None
-    plain = URL.create("postgresql", at.username, None, at.host, at.port, at.database, at.query)
-    return ["pg_dump", "--format=custom", f"--dbname={plain.render_as_string()}"], secret
+    return URL.create(
+        "postgresql", at.username, None, at.host, at.port, at.database, at.query
+    ).render_as_string()
 
 
 def _parse(url: str) -> URL:
-    if find_spec("psycopg") is None:
-        raise ConfigError(
-            "a store in PostgreSQL needs psycopg: pip install 'instructgpt[postgres]'"
-        )
+    _require_psycopg()
     rest = url.partition("://")[2]
     try:
         parsed = make_url(f"postgresql+psycopg://{rest}")
@@ -207,4 +210,18 @@ def _parse(url: str) -> URL:
         raise ConfigError(
             "give the password before the @ of the store's address, or in ~/.pgpass, not behind ?"
         )
-    return parsed.update_query_dict({"connect_timeout": _CONNECT_SECONDS} | dict(parsed.query))
+    return parsed
+
+
+def _require_psycopg() -> None:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        why = (
+            "needs psycopg"
+            if error.name == "psycopg"
+            else f"needs psycopg, which cannot be loaded ({' '.join(str(error).split())})"
+        )
+        raise ConfigError(
+            f"a store in PostgreSQL {why}: pip install 'instructgpt[postgres]'"
+        ) from error

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
@@ -77,9 +79,32 @@ def test_what_people_said_trains_a_reward_model(store: str, tmp_path: Path) -> N
     assert json.loads((tmp_path / "rm" / "done.json").read_text())
 
 
+def test_the_command_that_invites_works_as_it_is_printed(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It showed *** for the password, and left out what stood behind ?."""
+    monkeypatch.setattr("instructgpt.labeling.server.run", lambda *_arguments: None)
+    LabelStore(address).close()
+    said = call("label", "serve", "--store", address, "--port", 0).stdout
+    (line,) = (line for line in said.splitlines() if line.startswith("  instructgpt "))
+    words = shlex.split(line)[1:]
+    words[words.index("NAME")] = "ann"
+    if "://" in address:
+        assert "password is left out: put it into ~/.pgpass or PGPASSWORD" in said
+        password = urlsplit(address).password
+        assert password is not None
+        assert password not in said
+        monkeypatch.setenv("PGPASSWORD", unquote(password))
+    invited = call(*words)
+    assert (invited.exit_code, "/join#" in invited.stdout) == (0, True), invited.output
+    with LabelStore(address) as opened:
+        assert opened.counts()["labelers"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["import", "bad.jsonl", "--store", "else.sqlite"], "'else.sqlite' holds something else"),
         (["serve", "--store", "nowhere.sqlite"], "no label store at 'nowhere.sqlite'"),
         (["export", "--store", "nowhere.sqlite", "--out", "out"], "no label store at"),
         (["backup", "--store", "else.sqlite", "--out", "out"], "no label store at"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -206,6 +206,9 @@ def test_no_password_gets_into_what_is_said(postgres, tmp_path, caplog) -> None:
         ("postgresql://labels:b@s3cret-pw:c/labels", ConfigError, "write @ : / in a password"),
         ("mysql://labels:s3cret-pw@127.0.0.1/labels", ConfigError, "a store is an SQLite file"),
         ("postgresql+asyncpg://l:s3cret-pw@h/labels", ConfigError, "a store is an SQLite file"),
+        ("postgresql:/labels:s3cret-pw@h/labels", ConfigError, "a store is an SQLite file"),
+        ("postgres:labels:s3cret-pw@h/labels", ConfigError, "a store is an SQLite file"),
+        ("PostgreSQL://labels:s3cret-pw@h/labels", ConfigError, "a store is an SQLite file"),
         (Path(wrong), ConfigError, "pass it as text"),
     ):
         with pytest.raises(kind, match=message) as caught:
@@ -251,10 +254,21 @@ def test_a_run_is_made_from_files_and_keeps_no_password(tmp_path, words: str) ->
 
 
 def test_without_psycopg_the_remedy_is_named(monkeypatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr("instructgpt.storage.postgres.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'instructgpt\[postgres\]'"):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"needs psycopg: pip install 'instructgpt\[postgres\]'"):
         LabelStore("postgresql://h/labels")
+
+
+def test_psycopg_that_cannot_be_loaded_is_one_line() -> None:
+    """As where it was installed without libpq, and libpq is not there either."""
+    said = subprocess.run(
+        [sys.executable, "-m", "instructgpt", "label", "serve", "--store", "postgresql://h/labels"],
+        env={**os.environ, "PSYCOPG_IMPL": "none"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (said.returncode, said.stderr.count("\n")) == (2, 1), said.stderr
+    assert "needs psycopg, which cannot be loaded (requested psycopg implem" in said.stderr
+    assert "'none' unknown): pip install 'instructgpt[postgres]'" in said.stderr
 
 
 @pytest.mark.skipif(
