@@ -5,10 +5,8 @@ PostgreSQL server.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -267,33 +265,17 @@ def postgres() -> Iterator[Postgres]:
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
     # pytest's own folders are closed to other users
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=memory if roomy else None))
-    as_whom: dict[str, Any] = {"cwd": folder}
-    if os.geteuid() == 0:  # which PostgreSQL refuses
-        shutil.chown(folder, "postgres", "postgres")
-        as_whom |= {"user": "postgres", "group": "postgres", "extra_groups": []}
-    (folder / "password").write_text(Postgres.masters_password)
-    data = folder / "data"
-    subprocess.run(
-        [programs / "initdb", "--pgdata", data, "--username=postgres", "--auth=scram-sha-256",
-         f"--pwfile={folder / 'password'}", "--encoding=UTF8", "--no-locale", "--no-sync"],
-        check=True, capture_output=True, **as_whom,
-    )  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-p", str(port), "-c", "fsync=off",
-             "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="],
-            stdout=log, stderr=log, **as_whom,
-        )  # fmt: skip
-    try:
+    script = Path(__file__).with_name("run_postgres.py")
+    with subprocess.Popen(
+        [sys.executable, script, folder, programs, str(port), Postgres.masters_password],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl+C is for the tests, whose end it waits for
+    ) as keeper:
         found = Postgres(port, folder)
-        _wait_for(found)
+        _wait_for(found, keeper)
         yield found
-    finally:
-        server.send_signal(signal.SIGQUIT)  # at once: nobody needs what it would still write
-        server.wait()
-        shutil.rmtree(folder)
 
 
 def _find_postgres() -> Path | None:
@@ -305,7 +287,7 @@ def _find_postgres() -> Path | None:
     return max((path.parent for path in versions), default=None)
 
 
-def _wait_for(server: Postgres) -> None:
+def _wait_for(server: Postgres, keeper: subprocess.Popen[bytes]) -> None:
     import psycopg
 
     until = time.monotonic() + 60
@@ -317,6 +299,7 @@ def _wait_for(server: Postgres) -> None:
                 master.execute("CREATE DATABASE labels OWNER labels")
                 return
         except psycopg.OperationalError:
+            assert keeper.poll() is None, "initdb failed, and has said why"
             assert time.monotonic() < until, (server.folder / "log").read_text()
             time.sleep(0.05)
 
