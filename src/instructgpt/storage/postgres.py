@@ -189,6 +189,8 @@ def dump_command(url: str) -> tuple[list[str], dict[str, str]]:
 def without_password(url: str) -> str:
     """The URL for a command that others can read."""
     at = _parse(url)
+    if at.password is None:
+        return url
     # made anew: `set` keeps a password that it is to replace by None
     return URL.create(
         "postgresql", at.username, None, at.host, at.port, at.database, at.query
@@ -217,11 +219,8 @@ def _require_psycopg() -> None:
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
-        why = (
-            "needs psycopg"
-            if error.name == "psycopg"
-            else f"needs psycopg, which cannot be loaded ({' '.join(str(error).split())})"
-        )
+        is_missing = error.name == "psycopg"
+        why = "" if is_missing else f" (it cannot be loaded: {' '.join(str(error).split())})"
         raise ConfigError(
-            f"a store in PostgreSQL {why}: pip install 'instructgpt[postgres]'"
+            "a store in PostgreSQL needs psycopg: pip install 'instructgpt[postgres]'" + why
         ) from error
