@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -75,16 +76,17 @@ stages.add_to(app)
 
 def main() -> None:
     """The program."""
-    _spin_briefly()
+    _choose_spinning(sys.argv[1:])
     app(prog_name="instructgpt")
 
 
-def _spin_briefly() -> None:
+def _choose_spinning(arguments: Sequence[str]) -> None:
     """Let the threads of a matrix product sleep soon when one of them has to be waited for.
 
     GNU's OpenMP spins 300,000 times first. Beside other programs that takes from the thread that is
     waited for the very time it needs: steps took up to 80 times longer (docs/LOG.md, 2026-11-26).
-    Read when torch is loaded; whoever has chosen is left alone.
+    A server, whose steps are many small operations, and which mostly has its machine to itself,
+    spins a bit longer. Read when torch is loaded; whoever has chosen is left alone.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = "1000"
+        os.environ["GOMP_SPINCOUNT"] = "10000" if arguments[:1] == ["serve"] else "1000"

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from instructgpt.errors import EngineError
 from instructgpt.models.causal_lm import context_length
+from instructgpt.models.products import PackedWeights
 from instructgpt.rollout.compatibility import (
     attention_window,
     lockstep_obstacle,
@@ -115,10 +116,11 @@ class BaseEngine(ABC):
     def _stream(self, requests: Requests) -> Iterator[tuple[int, float]]:
         stats = self.stats = EngineStats()
         steps = self._steps(requests, Completions(requests, self.eos_ids), stats)
+        packed = PackedWeights()
         while True:
             # Entered anew for every token: whoever consumes the stream must not find itself in
             # inference mode between two of them.
-            with self.forward.ready():
+            with self.forward.ready(packed):
                 step = next(steps, None)
                 if step is None:
                     return

@@ -16,7 +16,7 @@ from instructgpt.models.attention import use_cpu_attention
 from instructgpt.models.compiled import as_written
 from instructgpt.models.gpu_kernels import use_gpu_kernels
 from instructgpt.models.precision import autocast
-from instructgpt.models.products import generation_kernels
+from instructgpt.models.products import PackedWeights, generation_kernels
 
 
 class ForwardPass:
@@ -97,10 +97,11 @@ class ForwardPass:
         return addresses, adapters
 
     @contextmanager
-    def ready(self) -> Iterator[None]:
+    def ready(self, packed: PackedWeights | None = None) -> Iterator[None]:
         """Evaluation mode, no autograd, the computing dtype; the model's mode comes back after.
 
-        Free inside itself: whoever takes many small steps may hold it around all of them. A model
+        Free inside itself: whoever takes many small steps may hold it around all of them, or give
+        the same `packed` each time, which would else be made anew and end with the block. A model
         that several threads share must be in evaluation mode before: whoever leaves first would
         put it back into training under the others.
         """
@@ -115,7 +116,7 @@ class ForwardPass:
             with (
                 torch.inference_mode(),
                 as_written(self.model),
-                generation_kernels(self.model),
+                generation_kernels(self.model, PackedWeights() if packed is None else packed),
                 self._computing(),
             ):
                 self._held_by = thread

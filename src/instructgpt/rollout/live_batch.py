@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 
+from instructgpt.models.products import PackedWeights
 from instructgpt.rollout.completions import Completions
 from instructgpt.rollout.engine import BaseEngine, check_finite
 from instructgpt.rollout.forward import ForwardPass
@@ -62,6 +63,7 @@ class LiveBatch:
         self._numbers: dict[Job, int] = {}
         self._run: SlotRun | None = None
         self._beside: dict[int, _Beside] = {}
+        self._packed = PackedWeights()
         self._next = 0
 
     @property
@@ -89,7 +91,7 @@ class LiveBatch:
         requests = engine.check([prompt_ids], params, n, [key], top, changes)
         completions = Completions(requests, () if ignore_eos else engine.eos_ids)
         number, self._next = self._next, self._next + 1
-        with engine.forward.ready():
+        with engine.forward.ready(self._packed):
             decoder = engine.decoder(requests.longest)
         if isinstance(decoder, SlotDecoder):
             if self._run is None:
@@ -119,7 +121,7 @@ class LiveBatch:
         Errors: EngineError when the model's logits are not finite.
         """
         tokens: list[NewToken] = []
-        with self._engine.forward.ready():
+        with self._engine.forward.ready(self._packed):
             if self._jobs and self._run is not None:
                 for job, step in self._run.step():
                     request = self._numbers[job]

@@ -116,6 +116,9 @@ class Host:
             "instructgpt_waiting_sequences": {n: a.waiting for n, a in admitted},
             "instructgpt_prompt_tokens_total": {n: s.prompt_tokens for n, s in stats.items()},
             "instructgpt_generated_tokens_total": {n: s.generated_tokens for n, s in stats.items()},
+            "instructgpt_prefill_seconds_total": {n: s.prefill_seconds for n, s in stats.items()},
+            "instructgpt_decode_seconds_total": {n: s.decode_seconds for n, s in stats.items()},
+            "instructgpt_decode_rows_total": {n: s.decode_row_steps for n, s in stats.items()},
         }
 
 

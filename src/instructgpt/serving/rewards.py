@@ -9,6 +9,7 @@ from instructgpt.errors import DataError
 from instructgpt.models.load import load_reward_model
 from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.serving.errors import ApiError, invalid
+from instructgpt.serving.own_thread import in_own_thread
 from instructgpt.training.scoring import score_texts
 
 _BATCH_TOKENS = 8192
@@ -24,7 +25,9 @@ class RewardScorer:
     @classmethod
     def load(cls, name: str, source: str, *, device: str, dtype: str) -> RewardScorer:
         """Open a reward model's checkpoint or run directory."""
-        return cls(name, load_reward_model(source, device=device, dtype=dtype))
+        return in_own_thread(
+            lambda: cls(name, load_reward_model(source, device=device, dtype=dtype))
+        )
 
     def scores(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
         """One score per conversation: of its last turn, given those before.
@@ -40,7 +43,9 @@ class RewardScorer:
         prompts = [Prompt(tuple(messages[:-1])) for messages in conversations]
         answers = [messages[-1].content for messages in conversations]
         try:
-            return score_texts(self.model, prompts, answers, max_tokens=_BATCH_TOKENS)
+            return in_own_thread(
+                lambda: score_texts(self.model, prompts, answers, max_tokens=_BATCH_TOKENS)
+            )
         except DataError as error:
             raise ApiError(
                 400, str(error), code="context_length_exceeded", param="conversations"

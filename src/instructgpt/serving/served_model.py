@@ -18,6 +18,7 @@ from instructgpt.rollout.types import LogitChanges, SamplingParams
 from instructgpt.serving.engine_loop import Arrivals, EngineLoop
 from instructgpt.serving.errors import ApiError, invalid
 from instructgpt.serving.generation import Generation, Inbox
+from instructgpt.serving.own_thread import in_own_thread
 from instructgpt.serving.schemas import SamplingRequest
 from instructgpt.text.chat_template import ChatRenderer
 from instructgpt.text.encoding import TextEncoder, added_bos
@@ -49,11 +50,13 @@ class ServedModel:
         cls, name: str, source: str, *, max_slots: int, device: str, dtype: str
     ) -> ServedModel:
         """Open a checkpoint directory, a run directory, or a hub name."""
-        return cls(name, load_answering_lm(source, device=device, dtype=dtype), max_slots)
+        return in_own_thread(
+            lambda: cls(name, load_answering_lm(source, device=device, dtype=dtype), max_slots)
+        )
 
     def start(self, notify: Callable[[Arrivals], None]) -> None:
         """Begin to answer; warns now, not at the first request, about a slower way."""
-        self.engine.warm_up()
+        in_own_thread(self.engine.warm_up)
         self.loop = EngineLoop(self.engine, notify)
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
@@ -132,7 +135,9 @@ class ServedModel:
 
     def embeddings(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
         """Mean hidden state of every input, scaled to length 1."""
-        return mean_hidden_states(self.lm, inputs, max_tokens=_EMBEDDING_BATCH_TOKENS).tolist()
+        return in_own_thread(
+            lambda: mean_hidden_states(self.lm, inputs, max_tokens=_EMBEDDING_BATCH_TOKENS).tolist()
+        )
 
     def embedding_ids(self, text: str) -> list[int]:
         """An instruction to embed: plain text, as in a user's turn."""

@@ -51,11 +51,16 @@ def test_help_is_quick_and_names_every_verb() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "found"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+    ("verb", "chosen", "found"),
+    [
+        ("sft", {}, "1000"),
+        ("serve", {}, "10000"),
+        ("serve", {"GOMP_SPINCOUNT": "7"}, "7"),
+        ("sft", {"OMP_WAIT_POLICY": "ACTIVE"}, "None"),
+    ],
 )
 def test_threads_spin_briefly_unless_somebody_has_chosen(
-    chosen: dict[str, str], found: str
+    verb: str, chosen: dict[str, str], found: str
 ) -> None:
     """It has to be said before torch is there."""
     program = (
@@ -65,7 +70,7 @@ def test_threads_spin_briefly_unless_somebody_has_chosen(
         "main.main()"
     )
     ours = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-c", program, verb]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**ours, **chosen}
     )
