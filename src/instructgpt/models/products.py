@@ -43,9 +43,13 @@ class PackedWeights:
         known = self._packed.get(layer)
         if known is None or known[0] != state:
             weight_OI = weight.T if isinstance(layer, Conv1D) else weight
-            cast_O = None if bias is None else bias.detach().to(dtype)
-            known = self._packed[layer] = state, _pack(weight_OI.detach().to(dtype)), cast_O
+            cast_O = None if bias is None else bias.to(dtype)
+            known = self._packed[layer] = state, _pack(weight_OI.to(dtype)), cast_O
         return known[1:]
+
+    def __deepcopy__(self, memo: dict[int, object]) -> PackedWeights:
+        """A copy of a model that generates right now packs its own: nobody can copy these."""
+        return PackedWeights()
 
 
 def _state(tensor: Tensor) -> tuple[int, int]:

@@ -21,13 +21,17 @@ LIMIT = 1 << 20
 
 
 class LargestTensor(TorchDispatchMode):
-    """The most elements of any tensor that an operation returns, forward or backward."""
+    """The most elements of any tensor that an operation returns, forward or backward.
+
+    Not of weights in the layout of their kernel, which are no logits.
+    """
 
     elements = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        made = [tensor for tensor in tensors if tensor.layout == torch.strided]
         self.elements = max([self.elements, *(tensor.numel() for tensor in made)])
         return out
 

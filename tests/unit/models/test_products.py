@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -108,6 +110,20 @@ def test_a_packed_weight_follows_the_layer_s_own(name: str, dtype: torch.dtype) 
         ):
             got = model(x)
         torch.testing.assert_close(got.double(), exact(model, x, dtype), atol=2e-2, rtol=2e-2)
+
+
+@needs(torch.float32)
+def test_a_copy_of_a_generating_model_is_on_its_own() -> None:
+    model, x = layer("linear"), torch.randn(5, 24)
+    with torch.inference_mode(), generation_kernels(model, PackedWeights()):
+        model(x)
+        twin = copy.deepcopy(model)
+    with torch.inference_mode():
+        twin[0].weight.mul_(3)
+        torch.testing.assert_close(
+            twin(x).double(), exact(twin, x, torch.float32), atol=1e-5, rtol=1e-5
+        )
+        assert torch.equal(model(x), nn.functional.linear(x, model[0].weight, model[0].bias))
 
 
 def test_autograd_and_other_people_s_layers_are_left_alone() -> None:
