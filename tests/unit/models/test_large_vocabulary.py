@@ -20,19 +20,24 @@ LIMIT = 1 << 20
 """Logits that may live at once here; 64 times as many outside of tests."""
 
 
-class LargestTensor(TorchDispatchMode):
-    """The most elements of any tensor that an operation returns, forward or backward.
+def strided(tree: object) -> list[torch.Tensor]:
+    tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+    return [tensor for tensor in tensors if tensor.layout == torch.strided]
 
-    Not of weights in the layout of their kernel, which are no logits.
+
+class LargestTensor(TorchDispatchMode):
+    """The most elements of any tensor that an operation makes, forward or backward.
+
+    Neither of views, nor of weights in the layout of their kernel, which are no logits.
     """
 
     elements = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        made = [tensor for tensor in tensors if tensor.layout == torch.strided]
-        self.elements = max([self.elements, *(tensor.numel() for tensor in made)])
+        made = {tensor.data_ptr(): tensor.numel() for tensor in strided(out)}
+        given = {tensor.data_ptr() for tensor in strided((args, kwargs))}
+        self.elements = max([self.elements, *(made[new] for new in made.keys() - given)])
         return out
 
 
