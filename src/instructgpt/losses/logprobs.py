@@ -72,8 +72,9 @@ def chunked_token_logprobs(
     """``logprobs_of`` without ever holding N x V logits: (logprobs_N, entropy_N or None).
 
     ``head`` maps hidden [n, D] to logits [n, V]; hidden row i is the state that predicts
-    ``targets_N[i]``. At most ``chunk_size`` rows of logits live at a time, also in backward,
-    which computes them anew. ``entropy_N`` is a metric and carries no gradient.
+    ``targets_N[i]``. At most ``chunk_size`` rows of logits live at a time, also in backward, which
+    computes them anew but for those of the last chunk: it begins with them, and needs no more
+    memory for having them. ``entropy_N`` is a metric and carries no gradient.
     """
 
     def one_chunk(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -86,15 +87,14 @@ def chunked_token_logprobs(
             entropy_C = entropy(logits_CV, temperature)
         return logprobs_C, entropy_C
 
-    if hidden_ND.shape[0] <= chunk_size:
-        return one_chunk(hidden_ND, targets_N)  # nothing to save by computing it twice
-    chunks = zip(
-        torch.split(hidden_ND, chunk_size), torch.split(targets_N, chunk_size), strict=True
-    )
+    full, rest = divmod(hidden_ND.shape[0], chunk_size)
+    sizes = [rest] * (rest > 0 or not full) + [chunk_size] * full  # the last is a full one
+    chunks = list(zip(torch.split(hidden_ND, sizes), torch.split(targets_N, sizes), strict=True))
     parts = [
         checkpoint(one_chunk, *chunk, use_reentrant=False, preserve_rng_state=False)  # no dropout
-        for chunk in chunks
+        for chunk in chunks[:-1]
     ]
+    parts.append(one_chunk(*chunks[-1]))
     logprobs, entropies = zip(*parts, strict=True)
     return torch.cat(logprobs), torch.cat(entropies) if with_entropy else None
 

@@ -1,4 +1,4 @@
-"""The same model through faster kernels; nothing of it is saved with the model."""
+"""The same model, faster: kernels, and memory; nothing of it is saved with the model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from instructgpt.models.attention import use_cpu_attention
+from instructgpt.models.cpu_memory import keep_freed_memory
 from instructgpt.models.gpu_kernels import use_gpu_kernels
 from instructgpt.models.products import WRITTEN_OUT_GELU
 
@@ -13,8 +14,10 @@ from instructgpt.models.products import WRITTEN_OUT_GELU
 def use_fast_kernels(model: PreTrainedModel) -> None:
     """Attention and activations of `model` where a faster way exists.
 
-    Call it when the model is on its device.
+    Call it when the model is on its device. On a CPU the process keeps the memory it has had.
     """
+    if model.device.type == "cpu":
+        keep_freed_memory()
     use_cpu_attention(model)
     use_gpu_kernels(model)
     for module in list(model.modules()):

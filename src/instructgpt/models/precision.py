@@ -52,8 +52,13 @@ def cpu_has_bfloat16() -> bool:
     )
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """The context in which forward passes run."""
+def autocast(
+    device: torch.device, dtype: torch.dtype, keep_casts: bool = True
+) -> AbstractContextManager[object]:
+    """The context in which forward passes run.
+
+    keep_casts: cast a weight that is trained once, until the outermost such context is left.
+    """
     if dtype == torch.float32:
         return nullcontext()
-    return torch.autocast(device.type, dtype)
+    return torch.autocast(device.type, dtype, cache_enabled=keep_casts)

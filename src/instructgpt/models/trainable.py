@@ -60,7 +60,8 @@ class TrainableModel:
     @contextmanager
     def computing(self) -> Iterator[None]:
         """The state in which forward passes run: its adapter on, its dtype."""
-        with autocast(self.device, self.dtype):
+        # A cast that was made without gradients must not be found by a pass that needs them.
+        with autocast(self.device, self.dtype, keep_casts=torch.is_grad_enabled()):
             if self.adapter is None:
                 yield
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -43,14 +44,15 @@ class Update:
         """
         metrics: Metrics = {}
         group_norms: dict[str, float] = {}
-        for group, microbatches in groups.items():
-            before = self._snapshot() if measure_groups else []
-            for microbatch in self.world.share(microbatches):
-                loss, parts = microbatch()
-                torch.autograd.backward(loss)
-                _add(metrics, {f"{group}_loss": loss.detach(), **parts})
-            if measure_groups:
-                group_norms[f"{group}_grad_norm"] = self._norm_since(before)
+        with cast_once(self.optimizer.parameters):
+            for group, microbatches in groups.items():
+                before = self._snapshot() if measure_groups else []
+                for microbatch in self.world.share(microbatches):
+                    loss, parts = microbatch()
+                    torch.autograd.backward(loss)
+                    _add(metrics, {f"{group}_loss": loss.detach(), **parts})
+                if measure_groups:
+                    group_norms[f"{group}_grad_norm"] = self._norm_since(before)
         numbers = combine_metrics(metrics, self.world)
         for group in groups:
             if not math.isfinite(numbers[f"{group}_loss"]):
@@ -94,6 +96,15 @@ class Update:
             f"{what}; stopped before any weight moved. Lower the learning rate, or look at the "
             "batch of this step for broken text"
         )
+
+
+def cast_once(parameters: Sequence[Tensor]) -> AbstractContextManager[object]:
+    """A block of forward passes under autocast that share one cast of every weight.
+
+    Autocast forgets its casts when the outermost context is left: this one, in which it is off.
+    Weights must not move inside.
+    """
+    return torch.autocast(parameters[0].device.type, enabled=False)
 
 
 def combine_metrics(metrics: Metrics, world: World) -> dict[str, float]:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from instructgpt.config.shared import OptimConfig
 from instructgpt.distributed.world import World
 from instructgpt.errors import NonFiniteError
+from instructgpt.models.trainable import TrainableModel
 from instructgpt.training.optimizer import Optimizer
 from instructgpt.training.update import Update
 
@@ -100,3 +103,58 @@ def test_a_non_finite_step_moves_nothing(poison):
         _update(model)({"toy": [broken]}, 1.0)
     assert torch.equal(model.weight, before)
     assert model.weight.grad is None
+
+
+class Layer(nn.Linear):
+    device = torch.device("cpu")
+
+
+class Tokenizer:
+    pad_token_id = 0
+
+
+class Casts(TorchDispatchMode):
+    """How often something of a weight's shape became bfloat16."""
+
+    def __init__(self, weight):
+        self.shape, self.count = weight.shape, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and out.dtype == torch.bfloat16:
+            self.count += out.shape == self.shape
+        return out
+
+
+def test_microbatches_share_the_casts_of_a_step_and_its_gradients_stay():
+    """Also where one of them asks the model without gradients before another needs them."""
+    model = Layer(13, 7)
+    trainable = TrainableModel(model, Tokenizer(), torch.bfloat16)
+    xs = torch.randn(6, 13)
+
+    def loss(part):
+        with torch.no_grad(), trainable.computing():
+            asked = model(part).float().mean()
+        with trainable.computing():
+            return (model(part).float() - asked).square().sum(), {}
+
+    plain = copy.deepcopy(model)
+    twin = TrainableModel(plain, Tokenizer(), torch.bfloat16)
+    for part in xs.split(2):
+        with torch.no_grad(), twin.computing():
+            asked = plain(part).float().mean()
+        with twin.computing():
+            (plain(part).float() - asked).square().sum().backward()
+    update = _update(model)
+    gradients = {}
+    update.optimizer.step = lambda factor: gradients.update(weight=model.weight.grad.clone())
+    with Casts(model.weight) as casts:
+        update({"toy": [partial(loss, part) for part in xs.split(2)]}, 1.0)
+    assert torch.equal(gradients["weight"], plain.weight.grad)
+    assert casts.count == 3 + 1  # each of the three without gradients, and one for all others
+    with torch.no_grad():
+        model.weight.add_(1)  # the next step must see what the optimizer did
+    before = gradients["weight"]
+    update.optimizer.parameters[0].grad = None
+    update({"toy": [partial(loss, part) for part in xs.split(2)]}, 1.0)
+    assert not torch.equal(gradients["weight"], before)
