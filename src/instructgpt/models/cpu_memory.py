@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 # <malloc.h> of glibc
 _M_TRIM_THRESHOLD = -1
@@ -18,12 +19,22 @@ def keep_freed_memory() -> None:
 
     By default every tensor of more than 32 MB is a mapping of its own, whose pages the kernel hands
     out, zeroed, one by one at first use: at 124M parameters a sixth of the time of a training step
-    (docs/LOG.md, 2026-11-26). The most memory that is held at once stays the same; it is held to
-    the end. Other C libraries and systems are left as they are.
+    (docs/LOG.md, 2026-11-26). The most memory that is held at once stays the same; it is held on
+    to until `give_back_memory`. Other C libraries and systems are left as they are.
     """
-    if sys.platform != "linux" or any(name in os.environ for name in _CHOSEN):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    mallopt = _of_the_c_library("mallopt")
+    if mallopt is not None and not any(name in os.environ for name in _CHOSEN):
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back_memory() -> None:
+    """Return to the system what tensors have freed: before something that needs it otherwise."""
+    malloc_trim = _of_the_c_library("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _of_the_c_library(name: str) -> Callable[..., int] | None:
+    """A function of glibc's; None elsewhere."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from instructgpt.distributed.world import World
 from instructgpt.errors import ConfigError
+from instructgpt.models.cpu_memory import give_back_memory
 from instructgpt.models.memory import (
     activation_bytes,
     cache_bytes,
@@ -76,6 +77,7 @@ def watched_memory(
     Errors: ConfigError, before the block, when not even gradients and optimizer fit.
     """
     device = next(iter(models.values())).device
+    give_back_memory()  # what an earlier stage of this process has had
     for model in models.values():
         make_resident(model.model)
     loaded = sum(size for name, size in parts.items() if name in models)

@@ -19,10 +19,27 @@ for _ in range(20):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+HELD = """
+import torch
+from pathlib import Path
+from instructgpt.models.cpu_memory import give_back_memory, keep_freed_memory
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+keep_freed_memory()
+before = resident()
+torch.ones(200 << 18)
+kept = resident() - before
+give_back_memory()
+print(kept, resident() - before)
+"""
 
-@pytest.mark.skipif(
+
+on_glibc = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc" or sys.platform != "linux", reason="glibc's allocator"
 )
+
+
+@on_glibc
 @pytest.mark.parametrize("chosen", [False, True])
 def test_memory_is_kept_unless_its_user_has_chosen(chosen: bool) -> None:
     """20 tensors, one after the other, of 64 MB: 16,384 pages each.
@@ -38,3 +55,11 @@ def test_memory_is_kept_unless_its_user_has_chosen(chosen: bool) -> None:
         env={**os.environ, **theirs},
     )
     assert (int(done.stdout) < 20 * 16_384 / 2) is not chosen
+
+
+@on_glibc
+def test_what_was_kept_can_be_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
+    kept, left = map(int, done.stdout.split())
+    assert kept >= 200
+    assert left < 20
