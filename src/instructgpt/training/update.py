@@ -46,12 +46,13 @@ class Update:
         group_norms: dict[str, float] = {}
         with cast_once(self.optimizer.parameters):
             for group, microbatches in groups.items():
-                before = self._snapshot() if measure_groups else []
+                apart = measure_groups and len(groups) > 1
+                before = self._snapshot() if apart else []
                 for microbatch in self.world.share(microbatches):
                     loss, parts = microbatch()
                     torch.autograd.backward(loss)
                     _add(metrics, {f"{group}_loss": loss.detach(), **parts})
-                if measure_groups:
+                if apart:
                     group_norms[f"{group}_grad_norm"] = self._norm_since(before)
         numbers = combine_metrics(metrics, self.world)
         for group in groups:
@@ -64,23 +65,26 @@ class Update:
             self._stop(f"the gradient norm is {norm}")
         if norm > self.max_grad_norm:
             torch._foreach_mul_(gradients, self.max_grad_norm / (norm + 1e-6))
+        if measure_groups and not group_norms:
+            group_norms = {f"{group}_grad_norm": norm for group in groups}  # there is one
         self.optimizer.step(lr_factor)
         return {**numbers, **group_norms, "grad_norm": norm}
 
-    def _snapshot(self) -> list[Tensor]:
-        return [
-            torch.zeros_like(p) if p.grad is None else p.grad.clone()
-            for p in self.optimizer.parameters
-        ]
+    def _snapshot(self) -> list[Tensor | None]:
+        return [None if p.grad is None else p.grad.clone() for p in self.optimizer.parameters]
 
-    def _norm_since(self, before: list[Tensor]) -> float:
-        """Norm of what has been added to the gradients since `before`, over all ranks."""
-        added = [
-            -old if p.grad is None else p.grad - old
-            for p, old in zip(self.optimizer.parameters, before, strict=True)
-        ]
-        self.world.sum_tensors(added)
-        return float(torch.nn.utils.get_total_norm(added))
+    def _norm_since(self, before: list[Tensor | None]) -> float:
+        """Norm of what has been added to the gradients since `before`, over all ranks.
+
+        One parameter at a time: all of them would be as much memory as the gradients once more.
+        """
+        norms = []
+        for parameter, old in zip(self.optimizer.parameters, before, strict=True):
+            now = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            added = now.clone() if old is None else now - old
+            self.world.sum_tensors([added])
+            norms.append(torch.linalg.vector_norm(added))
+        return float(torch.linalg.vector_norm(torch.stack(norms)))
 
     def _gradients(self) -> list[Tensor]:
         if self.world.size > 1:

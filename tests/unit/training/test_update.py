@@ -75,6 +75,14 @@ def test_group_norms_are_each_groups_own():
     assert stats["b_grad_norm"] == pytest.approx(alone["b"], rel=1e-5)
 
 
+def test_the_norm_of_a_group_on_its_own_is_that_of_all_and_takes_no_copy(monkeypatch):
+    monkeypatch.setattr(Update, "_snapshot", lambda self: pytest.fail("a copy of all gradients"))
+    model = _model()
+    microbatches = _microbatches(model, torch.ones(4, 3), [1, 3])
+    stats = _update(model)({"a": microbatches}, 1.0, measure_groups=True)
+    assert stats["a_grad_norm"] == stats["grad_norm"] > 0
+
+
 def test_clipping_scales_the_whole_gradient():
     xs = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
     model = _model()
