@@ -15,9 +15,9 @@ from torch import Tensor
 
 from instructgpt.distributed.world import World
 
-# Padding tokens that cost a CPU about as much as the fixed part of one more forward and backward
-# pass (docs/LOG.md, 2026-11-26).
-_CPU_PADDING = 128
+# Tokens that take a CPU about as long as the fixed part of one more forward and backward pass
+# (docs/LOG.md, 2026-11-26).
+_CPU_PASS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,29 +92,32 @@ def token_budget_batches(
     """Group items of similar length into microbatches of at most `max_tokens` padded tokens.
 
     `rows[i]` is how many rows item i takes (default 1; a ranking takes K, which stay together). A
-    group's cost is its rows x its longest row. An item over the budget gets a group of its own. On
-    a CPU a group also ends where one more item would make its padding dearer than another pass.
-    Deterministic; every index appears exactly once.
+    group's cost is its rows x its longest row, and the fixed part of a pass; of all ways to cut the
+    items, longest first, into groups this is the cheapest. An item over the budget gets a group of
+    its own. Deterministic; every index appears exactly once.
     """
     rows = rows or [1] * len(lengths)
-    max_padding = _CPU_PADDING if device.type == "cpu" else max_tokens
+    fixed = _CPU_PASS if device.type == "cpu" else max_tokens
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    costs, cuts = [0], [0]  # of the cheapest way for the first so many items, and its last cut
+    for end in range(1, len(order) + 1):
+        best = height = 0
+        for start in range(end - 1, -1, -1):
+            height += rows[order[start]]
+            padded = height * lengths[order[start]]
+            if padded > max_tokens and start < end - 1:
+                break  # more items are longer still
+            cost = costs[start] + fixed + padded
+            if start == end - 1 or cost <= best:
+                best, cut = cost, start
+        costs.append(best)
+        cuts.append(cut)
     groups: list[list[int]] = []
-    current: list[int] = []
-    longest = height = padding = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        added = rows[index] * (longest - lengths[index])
-        full = longest * (height + rows[index]) > max_tokens or padding + added > max_padding
-        if current and full:
-            groups.append(current)
-            current, height, padding = [], 0, 0
-        if not current:
-            longest, added = lengths[index], 0  # sorted: the first of a group is its longest
-        current.append(index)
-        height += rows[index]
-        padding += added
-    if current:
-        groups.append(current)
-    return groups
+    end = len(order)
+    while end:
+        groups.append(order[cuts[end] : end])
+        end = cuts[end]
+    return groups[::-1]
 
 
 def ask_by_length(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -26,27 +28,41 @@ def test_select_cuts_to_the_longest_selected_row():
     assert picked.mask_BT.tolist() == [[False, True, False], [False, True, True]]
 
 
-@pytest.mark.parametrize(("device", "max_padding"), [("cpu", 128), ("meta", 2000)])
-def test_budget_groups_cover_everything_once_and_keep_to_their_limits(
-    device: str, max_padding: int
-) -> None:
+def test_budget_groups_cover_everything_once_and_keep_to_their_limit():
     rng = random.Random(0)
     lengths = [rng.randint(1, 40) for _ in range(100)]
     rows = [rng.randint(1, 9) for _ in range(100)]
-    groups = token_budget_batches(lengths, 2000, torch.device(device), rows)
+    groups = token_budget_batches(lengths, 2000, CPU, rows)
     assert sorted(i for group in groups for i in group) == list(range(100))
     for group in groups:
-        cost = max(lengths[i] for i in group) * sum(rows[i] for i in group)
-        assert cost <= 2000
-        assert cost - sum(lengths[i] * rows[i] for i in group) <= max_padding
+        assert max(lengths[i] for i in group) * sum(rows[i] for i in group) <= 2000
 
 
-def test_a_group_ends_where_its_padding_would_cost_another_pass():
-    """Beside a row of 100, two of 50 take 100 tokens of padding; a third would make it 150."""
-    lengths = [100, 50, 50, 50]
-    assert token_budget_batches(lengths, 4096, CPU) == [[0, 1, 2], [3]]
-    assert token_budget_batches(lengths, 4096, torch.device("meta")) == [[0, 1, 2, 3]]
-    assert token_budget_batches(lengths, 4096, CPU, rows=[1, 2, 1, 1]) == [[0, 1], [2, 3]]
+def all_cuts(items: list[int]) -> Iterator[list[list[int]]]:
+    """All ways to cut a list into pieces."""
+    if not items:
+        yield []
+    for end in range(1, len(items) + 1):
+        for rest in all_cuts(items[end:]):
+            yield [items[:end], *rest]
+
+
+@pytest.mark.parametrize(("device", "fixed"), [("cpu", 256), ("meta", 700)])
+def test_no_other_cuts_cost_less(device: str, fixed: int):
+    """Against every way to cut eight items; a pass costs 256 tokens on a CPU, else the budget."""
+    rng = random.Random(1)
+    for _ in range(30):
+        lengths = [rng.randint(1, 250) for _ in range(8)]
+        rows = [rng.randint(1, 3) for _ in range(8)]
+
+        def cost(groups: list[list[int]], lengths=lengths, rows=rows) -> float:
+            sizes = [max(lengths[i] for i in g) * sum(rows[i] for i in g) for g in groups]
+            fits = all(s <= 700 or len(g) == 1 for s, g in zip(sizes, groups, strict=True))
+            return sum(sizes) + fixed * len(groups) if fits else math.inf
+
+        longest_first = sorted(range(8), key=lambda i, lengths=lengths: -lengths[i])
+        groups = token_budget_batches(lengths, 700, torch.device(device), rows)
+        assert cost(groups) == min(map(cost, all_cuts(longest_first)))
 
 
 def test_budget_smaller_than_an_item_gives_it_a_group_of_its_own():
