@@ -76,7 +76,7 @@ MUTANTS = {
     "second group overwrites the first": {
         "story": "zero_grad between the PPO and the pretraining gradient",
         "target": f"{TRAINING}.update:Update.__call__",
-        "old": "before = self._snapshot() if measure_groups else []",
+        "old": "before = self._snapshot() if apart else []",
         "new": "before = []; [setattr(p, 'grad', None) for p in self.optimizer.parameters]",
         "caught_by": f"{UPDATE}::test_groups_add_up_in_the_same_buffers",
     },
