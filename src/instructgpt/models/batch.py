@@ -93,8 +93,9 @@ def token_budget_batches(
 
     `rows[i]` is how many rows item i takes (default 1; a ranking takes K, which stay together). A
     group's cost is its rows x its longest row, and the fixed part of a pass; of all ways to cut the
-    items, longest first, into groups this is the cheapest. An item over the budget gets a group of
-    its own. Deterministic; every index appears exactly once.
+    items, longest first, into groups this is the cheapest. Off the CPU a pass counts as much as the
+    whole budget. An item over the budget gets a group of its own. Deterministic; every index
+    appears exactly once.
     """
     rows = rows or [1] * len(lengths)
     fixed = _CPU_PASS if device.type == "cpu" else max_tokens

@@ -18,9 +18,10 @@ def keep_freed_memory() -> None:
     """Let glibc keep what tensors free, for this whole process, unless its user has set it up.
 
     By default every tensor of more than 32 MB is a mapping of its own, whose pages the kernel hands
-    out, zeroed, one by one at first use: at 124M parameters a sixth of the time of a training step
-    (docs/LOG.md, 2026-11-26). The most memory that is held at once stays the same; it is held on
-    to until `give_back_memory`. Other C libraries and systems are left as they are.
+    out, zeroed, one by one at first use: at 124M parameters a tenth of the time of a training step
+    (docs/LOG.md, 2026-11-26). The most memory that is held at once grows by its holes, 4 to 8 %
+    there; it is held on to until `give_back_memory`. Other C libraries and systems are left as they
+    are.
     """
     mallopt = _of_the_c_library("mallopt")
     if mallopt is not None and not any(name in os.environ for name in _CHOSEN):

@@ -57,7 +57,7 @@ def autocast(
 ) -> AbstractContextManager[object]:
     """The context in which forward passes run.
 
-    keep_casts: cast a weight that is trained once, until the outermost such context is left.
+    keep_casts: cast each trained weight once, until the outermost such context is left.
     """
     if dtype == torch.float32:
         return nullcontext()

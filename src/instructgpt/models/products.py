@@ -53,7 +53,10 @@ class PackedWeights:
 
 
 def _state(tensor: Tensor) -> tuple[int, int]:
-    """Another one whenever the values may be others; tensors of inference do not count changes."""
+    """Another one when the values were changed or replaced; a write through `.data` goes unseen.
+
+    Tensors of inference do not count changes.
+    """
     return tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version
 
 

@@ -272,6 +272,8 @@ def test_metrics_count(start) -> None:
         assert f'instructgpt_requests_total{{{path},status="200"}} 1' in text
         assert f'instructgpt_requests_total{{{path},status="400"}} 1' in text
         assert 'instructgpt_generated_tokens_total{model="tiny"} 3' in text
+        # the first token came with the prompt
+        assert 'instructgpt_decode_rows_total{model="tiny"} 2' in text
         assert 'instructgpt_running_sequences{model="tiny"} 0' in text
         assert 'instructgpt_request_seconds_bucket{le="+Inf"} 2' in text
 
