@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 MODELS = "instructgpt.models"
+PADDING_FREE = "unit/models/test_padding_free.py"
 PPO = "instructgpt.training.ppo:PPOTrainer"
 STEP = "mutants/test_ppo_step.py"
 TRAINING = "instructgpt.training"
@@ -25,9 +26,9 @@ MUTANTS = {
     },
     "log-probs of the next token": {
         "story": "hidden state t paired with token t: every token predicted by itself",
-        "target": f"{MODELS}.causal_lm:CausalLM._predict",
-        "old": "where_BT[:, 1:]",
-        "new": "where_BT[:, 1:].roll(1, 1)",
+        "target": f"{MODELS}.trainable:TrainableModel.states_before",
+        "old": "batch.predicted_BT[:, 1:]",
+        "new": "batch.predicted_BT[:, 1:].roll(1, 1)",
         "caught_by": (
             "unit/models/test_causal_lm.py::test_logprobs_equal_the_models_own_logits_row_by_row"
         ),
@@ -42,9 +43,23 @@ MUTANTS = {
     "score read in the padding": {
         "story": "the head at the last column: a score of padding for all but the longest row",
         "target": f"{MODELS}.scalar_model:ScalarModel.scores",
-        "old": "batch.lengths_B - 1",
-        "new": "-1",
+        "old": "batch.lengths_B[:, None] - 1",
+        "new": "batch.lengths_B.max().expand(batch.lengths_B.shape)[:, None] - 1",
         "caught_by": f"{STEP}::test_the_score_of_a_completion_does_not_depend_on_its_neighbours",
+    },
+    "positions run on into the next row": {
+        "story": "rows side by side, and the second begins at the position where the first ends",
+        "target": f"{MODELS}.padding_free:RowLayout.__init__",
+        "old": " - starts_B.repeat_interleave(lengths_B)",
+        "new": "",
+        "caught_by": (f"{PADDING_FREE}::test_logprobs_and_gradients_are_those_of_each_row_alone"),
+    },
+    "padding has gradients": {
+        "story": "what stands behind a row's end for attention hands its keys a gradient",
+        "target": f"{MODELS}.padding_free:_Gather.backward",
+        "old": "grad if ctx.real is None else grad.mul_(ctx.real)",
+        "new": "grad",
+        "caught_by": f"{PADDING_FREE}::test_attention_is_that_of_each_row_alone",
     },
     "reward bias forgotten": {
         "story": "the bias is part of the checkpoint and of no score",
@@ -58,8 +73,11 @@ MUTANTS = {
     "value that has read its token": {
         "story": "values not shifted: the baseline depends on the action",
         "target": f"{MODELS}.scalar_model:ScalarModel.values",
-        "old": "torch.cat([torch.zeros_like(values_BT[:, :1]), values_BT], dim=1)",
-        "new": ("self._apply_head(self._hidden(batch.token_ids_BT)) + self.bias"),
+        "old": "self.states_before(self.model.base_model, batch)",
+        "new": (
+            "self.states_at(self.model.base_model, batch.token_ids_BT, batch.lengths_B, "
+            "batch.predicted_BT)"
+        ),
         "caught_by": (
             "unit/models/test_scalar_model.py"
             "::test_value_before_a_token_does_not_see_it_and_the_score_does"

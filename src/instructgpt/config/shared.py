@@ -44,7 +44,7 @@ class HardwareConfig(Config):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Computing type; auto takes bfloat16 where the hardware has it. Weights stay float32."""
     tokens_per_microbatch: int = Field(default=4096, gt=0)
-    """Padded tokens that share one forward pass; lower it when memory runs out."""
+    """Tokens that share one forward pass, padding included; lower it when memory runs out."""
 
 
 class TrainConfig(Config):

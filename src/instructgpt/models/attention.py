@@ -9,6 +9,7 @@ Shapes: B rows, H heads, G query heads per key head, T positions, S cached posit
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,13 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from instructgpt.models.padding_free import (
+    CannotLieSideBySide,
+    RowLayout,
+    current_layout,
+    side_by_side,
+)
 
 NAME = "sdpa_cpu"
 
@@ -55,12 +63,16 @@ def cpu_attention(
     length, width = query_BHTD.shape[2:]
     scale = width**-0.5 if scaling is None else scaling
     plain = dropout == 0.0 and all(kwargs.get(name) is None for name in EXTRAS)
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    if (layout := current_layout()) is not None:
+        if not (plain and causal and attention_mask is None):
+            raise CannotLieSideBySide(type(module).__name__)
+        attend = partial(_square, module, scale=scale)
+        return layout.attend(attend, query_BHTD, key_BHTD, value_BHTD), None
     if plain and _is_decode_step(query_BHTD, attention_mask):
         return _decode(query_BHTD, key_BHTD, value_BHTD, attention_mask, scale), None
-    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    square = 1 < length == key_BHTD.shape[2] <= _LONGEST
-    if plain and square and causal and attention_mask is None and _in_bfloat16(query_BHTD):
-        return _short(query_BHTD, key_BHTD, value_BHTD, scale), None
+    if plain and length == key_BHTD.shape[2] and causal and attention_mask is None:
+        return _square(module, query_BHTD, key_BHTD, value_BHTD, scale), None
     return sdpa_attention_forward(
         module,
         query_BHTD,
@@ -72,6 +84,18 @@ def cpu_attention(
         is_causal=is_causal,
         **kwargs,
     )
+
+
+def _square(
+    module: nn.Module, query_BHTD: Tensor, key_BHTD: Tensor, value_BHTD: Tensor, scale: float
+) -> Tensor:
+    """Causal attention of rows over themselves: BTHD."""
+    if 1 < query_BHTD.shape[2] <= _LONGEST and _in_bfloat16(query_BHTD):
+        return _short(query_BHTD, key_BHTD, value_BHTD, scale)
+    out_BTHD, _weights = sdpa_attention_forward(
+        module, query_BHTD, key_BHTD, value_BHTD, None, scaling=scale, is_causal=True
+    )
+    return out_BTHD
 
 
 def _in_bfloat16(query_BHTD: Tensor) -> bool:
@@ -124,5 +148,51 @@ def _short(query_BHTD: Tensor, key_BHTD: Tensor, value_BHTD: Tensor, scale: floa
     return out.view(*query_BHTD.shape[:3], -1).transpose(1, 2)
 
 
+@torch.no_grad()
+def can_lie_side_by_side(model: PreTrainedModel) -> bool:
+    """Whether rows of `model` that lie so change nothing in one another: seen, not assumed.
+
+    Recurrent layers run on into the next row, and some architectures have masks or positions of
+    their own. Only for models that attend through this file.
+    """
+    if model.config.get_text_config()._attn_implementation != NAME:
+        return False
+    training = model.training
+    model.eval()
+    rows = [[1, 2, 3, 4, 5], [3, 1, 2]]
+    layout = RowLayout([len(row) for row in rows])
+    flat_1N = torch.tensor([[*rows[0], *rows[1]]])
+    backbone = partial(model.base_model, use_cache=False)
+    try:
+        with torch.autocast("cpu", enabled=False):
+            apart = [backbone(torch.tensor([row]))[0][0] for row in rows]
+            with side_by_side(layout):
+                together_1ND = backbone(flat_1N, position_ids=layout.positions_N[None])[0]
+    except (CannotLieSideBySide, TypeError):  # TypeError: it takes no positions
+        return False
+    finally:
+        model.train(training)
+    return torch.allclose(together_1ND[0], torch.cat(apart), atol=1e-5, rtol=1e-4)
+
+
 AttentionInterface.register(NAME, cpu_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def cpu_mask(
+    *,
+    attention_mask: Tensor | None = None,
+    local_size: int | None = None,
+    use_vmap: bool = False,
+    **kwargs: Any,
+) -> Tensor | None:
+    """A mask function of `transformers`. Rows that lie side by side need none, or cannot lie so."""
+    if current_layout() is None:
+        return sdpa_mask(
+            attention_mask=attention_mask, local_size=local_size, use_vmap=use_vmap, **kwargs
+        )
+    if attention_mask is not None or local_size is not None or use_vmap:
+        raise CannotLieSideBySide("its mask is not the plain causal one")
+    return None
+
+
+AttentionMaskInterface.register(NAME, cpu_mask)

@@ -61,8 +61,8 @@ class CausalLM(TrainableModel):
 
     def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> Tensor:
         """log pi(token t | tokens before t) at `temperature` where the mask counts, else 0. BT."""
-        logprobs_N, _, where_BT = self._predict(batch, temperature, with_entropy=False)
-        return _scatter(logprobs_N, where_BT)
+        logprobs_N, _ = self._predict(batch, temperature, with_entropy=False)
+        return batch.spread(logprobs_N)
 
     def logprobs_and_entropy(
         self, batch: TokenBatch, temperature: float = 1.0
@@ -71,31 +71,26 @@ class CausalLM(TrainableModel):
 
         Both are float32 BT and 0 where the mask does not count.
         """
-        logprobs_N, entropy_N, where_BT = self._predict(batch, temperature, with_entropy=True)
-        return _scatter(logprobs_N, where_BT), _scatter(entropy_N, where_BT)
+        logprobs_N, entropy_N = self._predict(batch, temperature, with_entropy=True)
+        return batch.spread(logprobs_N), batch.spread(entropy_N)
 
     def _predict(
         self, batch: TokenBatch, temperature: float, with_entropy: bool
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Log-probs and entropies at the counted positions `where_BT`, and these positions.
+    ) -> tuple[Tensor, Tensor | None]:
+        """Log-probs and entropies of the predicted tokens.
 
         Logits exist only there, a chunk at a time.
         """
-        where_BT = batch.mask_BT.clone()
-        where_BT[:, 0] = False  # nothing precedes the first token
-        targets_N = batch.token_ids_BT[where_BT]
+        targets_N = batch.token_ids_BT[batch.predicted_BT]
         with self.computing():
             if self._separable_head:
                 backbone, head = self.model.base_model, self.model.get_output_embeddings()
-                states_BTD = backbone(batch.token_ids_BT[:, :-1], use_cache=False)[0]
-            else:
-                states_BTD = self.model(batch.token_ids_BT[:, :-1], use_cache=False).logits
-                head = nn.Identity()
-            states_ND = states_BTD[where_BT[:, 1:]]
-            logprobs_N, entropy_N = chunked_token_logprobs(
+            else:  # its first output are logits
+                backbone, head = self.model, nn.Identity()
+            states_ND = self.states_before(backbone, batch)
+            return chunked_token_logprobs(
                 states_ND, head, targets_N, temperature, self._logit_rows, with_entropy
             )
-        return logprobs_N, entropy_N, where_BT
 
 
 def max_logits(device: torch.device) -> int:
@@ -103,11 +98,6 @@ def max_logits(device: torch.device) -> int:
     if device.type != "cuda":
         return _MAX_LOGITS
     return int(torch.cuda.get_device_properties(device).total_memory) // _GPU_BYTES_PER_LOGIT
-
-
-def _scatter(values_N: Tensor, where_BT: Tensor) -> Tensor:
-    out_BT = torch.zeros(where_BT.shape, dtype=values_N.dtype, device=values_N.device)
-    return out_BT.masked_scatter(where_BT, values_N)
 
 
 def context_length(model: PreTrainedModel) -> int:

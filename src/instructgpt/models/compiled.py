@@ -34,6 +34,7 @@ def compile_models(models: Mapping[str, TrainableModel], wanted: bool) -> None:
                 "set compile=false"
             )
         require_compiler(model.device)
+        model.padding_free = False  # its buckets would be compiled by the number
         for block in blocks:
             block.compile(dynamic=True)
             _COMPILED.add(block)

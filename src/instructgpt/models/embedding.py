@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from instructgpt.models.batch import TokenBatch, token_budget_batches
+from instructgpt.models.batch import Passes, TokenBatch, token_budget_batches
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.precision import autocast
 
@@ -24,7 +24,9 @@ def mean_hidden_states(
     max_tokens: padded tokens per forward pass. No sequence may be empty or longer than the context.
     """
     rows: list[Tensor] = [torch.empty(0)] * len(sequences)
-    for group in token_budget_batches([len(ids) for ids in sequences], max_tokens, lm.device):
+    for group in token_budget_batches(
+        [len(ids) for ids in sequences], max_tokens, Passes.of_padded_rows(lm.device)
+    ):
         texts = [sequences[i] for i in group]
         counts = [[True] * len(ids) for ids in texts]
         batch = TokenBatch.from_sequences(texts, counts, lm.pad_id, lm.device)

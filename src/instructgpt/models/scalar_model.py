@@ -51,9 +51,12 @@ class ScalarModel(TrainableModel):
 
     def scores(self, batch: TokenBatch) -> Tensor:
         """r(x, y): the head at each sequence's last real token, plus the bias. float32 B."""
-        hidden_BTD = self._hidden(batch.token_ids_BT)
-        rows_B = torch.arange(hidden_BTD.shape[0], device=hidden_BTD.device)
-        last_BD = hidden_BTD[rows_B, batch.lengths_B - 1]
+        places_T = torch.arange(batch.token_ids_BT.shape[1], device=self.device)
+        last_BT = places_T == batch.lengths_B[:, None] - 1
+        with self.computing():
+            last_BD = self.states_at(
+                self.model.base_model, batch.token_ids_BT, batch.lengths_B, last_BT
+            )
         return self._apply_head(last_BD) + self.bias
 
     def values(self, batch: TokenBatch) -> Tensor:
@@ -61,15 +64,9 @@ class ScalarModel(TrainableModel):
 
         The state before token t is the hidden state at t - 1, which has not read token t.
         """
-        hidden_BTD = self._hidden(batch.token_ids_BT[:, :-1])
-        values_BT = self._apply_head(hidden_BTD) + self.bias
-        values_BT = torch.cat([torch.zeros_like(values_BT[:, :1]), values_BT], dim=1)
-        return values_BT.masked_fill(~batch.mask_BT, 0.0)
-
-    def _hidden(self, token_ids_BT: Tensor) -> Tensor:
         with self.computing():
-            hidden: Tensor = self.model.base_model(token_ids_BT, use_cache=False)[0]
-        return hidden
+            states_ND = self.states_before(self.model.base_model, batch)
+        return batch.spread(self._apply_head(states_ND) + self.bias)
 
     def _apply_head(self, hidden: Tensor) -> Tensor:
         # float32: a reward difference of 0.01 is meaningful and bfloat16 has 8 bits.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from instructgpt.models.adapters import Adapter
+from instructgpt.models.attention import can_lie_side_by_side
+from instructgpt.models.batch import Passes, TokenBatch
+from instructgpt.models.padding_free import RowLayout, side_by_side
 from instructgpt.models.precision import autocast
 from instructgpt.models.quiet import allow_right_padding
 from instructgpt.models.soft_prompts import SoftPrompts
@@ -67,3 +71,39 @@ class TrainableModel:
             else:
                 with self.adapter.on():
                     yield
+
+    @cached_property
+    def padding_free(self) -> bool:
+        """Whether passes read rows side by side, without padding: on a CPU, where it can."""
+        return can_lie_side_by_side(self.model)
+
+    @property
+    def passes(self) -> Passes:
+        """What its passes cost, for `token_budget_batches`."""
+        return Passes(padded=False) if self.padding_free else Passes.of_padded_rows(self.device)
+
+    def states_before(self, backbone: nn.Module, batch: TokenBatch) -> Tensor:
+        """The first output of `backbone` at the token before each predicted one: ND."""
+        lengths_B = (batch.lengths_B - 1).clamp_min(1)  # nothing follows the last token
+        where_BT = batch.predicted_BT[:, 1:]
+        return self.states_at(backbone, batch.token_ids_BT[:, :-1], lengths_B, where_BT)
+
+    def states_at(
+        self, backbone: nn.Module, token_ids_BT: Tensor, lengths_B: Tensor, where_BT: Tensor
+    ) -> Tensor:
+        """The first output of `backbone` at the positions `where_BT`, row after row: ND.
+
+        lengths_B: tokens of each row, one or more; nothing behind them is read.
+        """
+        if not self.padding_free or len(lengths_B) == 1:
+            output_BTD: Tensor = backbone(token_ids_BT, use_cache=False)[0]
+            return output_BTD[where_BT]
+        real_BT = torch.arange(token_ids_BT.shape[1]) < lengths_B[:, None]
+        layout = RowLayout(lengths_B.tolist())
+        with side_by_side(layout):
+            output_1ND: Tensor = backbone(
+                token_ids_BT[real_BT][None],
+                position_ids=layout.positions_N[None],
+                use_cache=False,
+            )[0]
+        return output_1ND[0][where_BT[real_BT]]

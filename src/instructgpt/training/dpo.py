@@ -169,7 +169,7 @@ class DPOTrainer:
         groups = token_budget_batches(
             [max(len(ids) for ids, _ in r.ranking.sequences) for r in rankings],
             self.config.hardware.tokens_per_microbatch,
-            self.policy.device,
+            self.policy.passes,
             rows=[len(r.ranking.sequences) for r in rankings],
         )
         return [
@@ -247,5 +247,5 @@ def with_reference(
             bar.advance(len(group) * world.size)
             return completion_logprobs(reference, [sequences[i] for i in group]).tolist()
 
-        logprobs = ask_by_length(ask, lengths, max_tokens, reference.device, world)
+        logprobs = ask_by_length(ask, lengths, max_tokens, reference.passes, world)
     return ReferenceRankings(rankings, array("d", logprobs))

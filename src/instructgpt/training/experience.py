@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from instructgpt.models.batch import TokenBatch, token_budget_batches
+from instructgpt.models.batch import Passes, TokenBatch, token_budget_batches
 from instructgpt.rollout.types import Rollout
 
 
@@ -70,9 +70,8 @@ class Experience:
         for start in range(0, self.size, size):
             yield order[start : start + size]
 
-    def groups(self, rows: Sequence[int], max_tokens: int) -> list[list[int]]:
+    def groups(self, rows: Sequence[int], max_tokens: int, passes: Passes) -> list[list[int]]:
         """`rows` as microbatches of similar length under a token budget."""
         lengths = self.tokens.lengths_B.tolist()
-        device = self.tokens.token_ids_BT.device
-        picked = token_budget_batches([lengths[row] for row in rows], max_tokens, device)
+        picked = token_budget_batches([lengths[row] for row in rows], max_tokens, passes)
         return [[rows[i] for i in group] for group in picked]

@@ -69,7 +69,7 @@ def language_model_microbatches(
         own = language_model_loss(logprobs_BT.detach(), batch.mask_BT, own_tokens)
         return coef * mean, {metric: own}
 
-    groups = token_budget_batches(sequence_lengths(sequences), max_tokens, lm.device)
+    groups = token_budget_batches(sequence_lengths(sequences), max_tokens, lm.passes)
     return [partial(loss_of, group) for group in groups]
 
 
@@ -81,7 +81,7 @@ def mean_nll(
     world = world or World()
     training = lm.model.training
     lm.model.eval()
-    groups = token_budget_batches(sequence_lengths(sequences), max_tokens, lm.device)
+    groups = token_budget_batches(sequence_lengths(sequences), max_tokens, lm.passes)
     sums = []
     for group in world.share(groups):
         batch = _batch(lm, sequences, group)

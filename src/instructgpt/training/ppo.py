@@ -22,6 +22,7 @@ from instructgpt.losses.advantages import apply_missing_eos, gae, shape_rewards
 from instructgpt.losses.kl import kl_k1, sequence_kl
 from instructgpt.losses.masked import masked_mean, masked_whiten
 from instructgpt.losses.ppo import clipped_policy_loss, clipped_value_loss, explained_variance
+from instructgpt.models.batch import Passes
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.scalar_model import ScalarModel
 from instructgpt.rollout.engine import Engine
@@ -145,7 +146,7 @@ class PPOTrainer:
         self.critic.model.eval()
         temperature = self.config.sampling.temperature
         budget = self.config.hardware.tokens_per_microbatch
-        for rows in self.world.share(batch.groups(range(batch.size), budget)):
+        for rows in self.world.share(batch.groups(range(batch.size), budget, self.policy.passes)):
             tokens = batch.tokens.select(rows)
             width = tokens.token_ids_BT.shape[1]
             logprobs_BT, entropy_BT = self.policy.logprobs_and_entropy(tokens, temperature)
@@ -213,18 +214,19 @@ class PPOTrainer:
     def _microbatches(
         self,
         loss: Callable[[Experience, list[int], int], tuple[Tensor, Metrics]],
+        passes: Passes,
         batch: Experience,
         rows: list[int],
     ) -> list[Microbatch]:
         num_tokens = int(batch.tokens.mask_BT[rows].sum())
-        groups = batch.groups(rows, self.config.hardware.tokens_per_microbatch)
+        groups = batch.groups(rows, self.config.hardware.tokens_per_microbatch, passes)
         return [partial(loss, batch, group, num_tokens) for group in groups]
 
     def _policy_microbatches(self, batch: Experience, rows: list[int]) -> list[Microbatch]:
-        return self._microbatches(self._policy_loss, batch, rows)
+        return self._microbatches(self._policy_loss, self.policy.passes, batch, rows)
 
     def _value_microbatches(self, batch: Experience, rows: list[int]) -> list[Microbatch]:
-        return self._microbatches(self._value_loss, batch, rows)
+        return self._microbatches(self._value_loss, self.critic.passes, batch, rows)
 
     def _policy_loss(
         self, batch: Experience, rows: list[int], num_tokens: int

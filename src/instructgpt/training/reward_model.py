@@ -166,7 +166,7 @@ class RewardModelTrainer:
         groups = token_budget_batches(
             [max(len(ids) for ids, _ in r.sequences) for r in rankings],
             self.config.hardware.tokens_per_microbatch,
-            self.reward_model.device,
+            self.reward_model.passes,
             rows=[len(r.sequences) for r in rankings],
         )
         return [

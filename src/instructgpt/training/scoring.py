@@ -52,7 +52,7 @@ def score_sequences(
         )
         return reward_model.scores(batch).tolist()
 
-    return ask_by_length(ask, lengths, max_tokens, reward_model.device, world)
+    return ask_by_length(ask, lengths, max_tokens, reward_model.passes, world)
 
 
 def score_texts(

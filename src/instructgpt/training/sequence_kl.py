@@ -41,4 +41,4 @@ def sequence_log_ratios(
         gap_BT = policy.logprobs(batch, temperature) - reference.logprobs(batch, temperature)
         return gap_BT.sum(dim=1).tolist()
 
-    return ask_by_length(ask, lengths, max_tokens, policy.device, world)
+    return ask_by_length(ask, lengths, max_tokens, policy.passes, world)

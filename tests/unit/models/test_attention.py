@@ -41,7 +41,12 @@ def test_everything_else_goes_to_the_fused_kernel(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *_, **__: calls.append(case))
+
+    def fused(*_args: object, **_kwargs: object) -> tuple[None, None]:
+        calls.append(case)
+        return None, None
+
+    monkeypatch.setattr(attention, "sdpa_attention_forward", fused)
     length = 300 if case == "long" else 5
     query = states(2, 1 if case == "one query" else length)
     mask = torch.ones(3, 1, length, length, dtype=torch.bool) if case == "masked" else None

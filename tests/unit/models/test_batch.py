@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from instructgpt.distributed.world import World
-from instructgpt.models.batch import TokenBatch, ask_by_length, token_budget_batches
+from instructgpt.models.batch import Passes, TokenBatch, ask_by_length, token_budget_batches
 
-CPU = torch.device("cpu")
+PADDED = Passes.of_padded_rows(torch.device("cpu"))
+SIDE_BY_SIDE = Passes(padded=False)
 
 
 def test_completions_are_masked_and_right_padded():
@@ -32,7 +33,7 @@ def test_budget_groups_cover_everything_once_and_keep_to_their_limit():
     rng = random.Random(0)
     lengths = [rng.randint(1, 40) for _ in range(100)]
     rows = [rng.randint(1, 9) for _ in range(100)]
-    groups = token_budget_batches(lengths, 2000, CPU, rows)
+    groups = token_budget_batches(lengths, 2000, PADDED, rows)
     assert sorted(i for group in groups for i in group) == list(range(100))
     for group in groups:
         assert max(lengths[i] for i in group) * sum(rows[i] for i in group) <= 2000
@@ -51,6 +52,7 @@ def all_cuts(items: list[int]) -> Iterator[list[list[int]]]:
 def test_no_other_cuts_cost_less(device: str, fixed: int):
     """Against every way to cut eight items; a pass costs 256 tokens on a CPU, else the budget."""
     rng = random.Random(1)
+    passes = Passes.of_padded_rows(torch.device(device))
     for _ in range(30):
         lengths = [rng.randint(1, 250) for _ in range(8)]
         rows = [rng.randint(1, 3) for _ in range(8)]
@@ -61,12 +63,35 @@ def test_no_other_cuts_cost_less(device: str, fixed: int):
             return sum(sizes) + fixed * len(groups) if fits else math.inf
 
         longest_first = sorted(range(8), key=lambda i, lengths=lengths: -lengths[i])
-        groups = token_budget_batches(lengths, 700, torch.device(device), rows)
+        groups = token_budget_batches(lengths, 700, passes, rows)
         assert cost(groups) == min(map(cost, all_cuts(longest_first)))
 
 
 def test_budget_smaller_than_an_item_gives_it_a_group_of_its_own():
-    assert token_budget_batches([5, 50, 5], 10, CPU) == [[1], [0, 2]]
+    assert token_budget_batches([5, 50, 5], 10, PADDED) == [[1], [0, 2]]
+    assert token_budget_batches([5, 50, 5], 10, SIDE_BY_SIDE) == [[1], [0, 2]]
+
+
+def test_side_by_side_a_group_is_as_many_tokens_as_its_rows_have():
+    rng = random.Random(0)
+    lengths = [rng.randint(1, 40) for _ in range(100)]
+    groups = token_budget_batches(lengths, 300, SIDE_BY_SIDE)
+    assert sorted(i for group in groups for i in group) == list(range(100))
+    sizes = [sum(lengths[i] for i in group) for group in groups]
+    assert max(sizes) <= 300
+    assert min(sizes[:-1]) > 300 - 40  # full but for what the next item takes
+    # a ranking's rows stay together, and count as its longest
+    assert token_budget_batches([5, 4], 20, SIDE_BY_SIDE, rows=[3, 2]) == [[0], [1]]
+    assert token_budget_batches([5, 4], 23, SIDE_BY_SIDE, rows=[3, 2]) == [[0, 1]]
+
+
+def test_predicted_tokens_and_their_places():
+    """The first token of a row has nothing before it."""
+    mask = [[True, False, True], [False, True]]
+    batch = TokenBatch.from_sequences([[1, 2, 3], [4, 5]], mask, pad_id=0)
+    assert batch.predicted_BT.tolist() == [[False, False, True], [False, True, False]]
+    spread_BT = batch.spread(torch.tensor([1.5, 2.5]))
+    assert spread_BT.tolist() == [[0.0, 0.0, 1.5], [0.0, 2.5, 0.0]]
 
 
 def test_numbers_come_back_in_order_whatever_the_groups():
@@ -77,7 +102,7 @@ def test_numbers_come_back_in_order_whatever_the_groups():
         asked.append(group)
         return [float(lengths[i]) for i in group]
 
-    assert ask_by_length(ask, lengths, 1000, CPU, World()) == [3.0, 900.0, 1.0, 30.0, 2.0]
+    assert ask_by_length(ask, lengths, 1000, PADDED, World()) == [3.0, 900.0, 1.0, 30.0, 2.0]
     assert len(asked) > 1
 
 
