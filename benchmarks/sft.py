@@ -3,7 +3,7 @@
     python benchmarks/sft.py [--pairs 3] [--only 4.3M]
 
 GPT-2 architecture, random weights, one epoch. SFT: prompts of 8 to 64 tokens, completions of 1 to
-64, 1,024 rows (64 at 124M), the loss on the completion. Pretraining: 16 rows of 256 tokens, each of
+64, 1,024 rows (256 at 124M), the loss on the completion. Pretraining: 64 rows of 256 tokens, each of
 them predicted. "defaults" are the peer's; "best" is batches of 8 without activation checkpointing,
 the fastest of seven settings of the peer that were tried on a processor.
 """
@@ -17,8 +17,8 @@ from environments import OURS, peer_python
 from harness import Case, Side, add_arguments, run_cases
 from sizes import SHAPES, TINY
 
-ROWS = {"4.3M": "1024", "124M": "64"}
-DOCUMENTS = ["--documents", "256", "--rows", "16"]
+ROWS = {"4.3M": "1024", "124M": "256"}
+DOCUMENTS = ["--documents", "256", "--rows", "64"]
 SETTINGS = {"defaults": ([], 4.0), "best": (["--no-checkpointing"], 2.5)}
 
 

@@ -19,7 +19,7 @@ from instructgpt.distributed.world import World
 from instructgpt.models.adapters import Adapter, Trunk
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.kernels import use_fast_kernels
-from instructgpt.models.load import copy_scalar_model, freeze
+from instructgpt.models.load import copy_scalar_model, freeze, freeze_for_good
 from instructgpt.models.lora import lora_config, without_adapter
 from instructgpt.models.precision import choose_device, choose_dtype
 from instructgpt.models.scalar_model import ScalarModel
@@ -72,8 +72,8 @@ def make_models(arguments: argparse.Namespace) -> PPOModels:
         return _with_lora(policy, reward_model)
     reference = CausalLM(copy.deepcopy(policy.model), Tokenizer(), dtype)
     critic = copy_scalar_model(reward_model, copy_backbone=True)
-    freeze(reference.model)
-    freeze(reward_model.model)
+    freeze_for_good(reference)
+    freeze_for_good(reward_model)
     return PPOModels(policy, reference, reward_model, critic)
 
 

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from instructgpt.models.attention import use_cpu_attention
 from instructgpt.models.cpu_memory import keep_freed_memory
+from instructgpt.models.embedding_gradients import spare_embedding_gradients
 from instructgpt.models.gpu_kernels import use_gpu_kernels
 from instructgpt.models.products import WRITTEN_OUT_GELU
 
@@ -18,6 +19,7 @@ def use_fast_kernels(model: PreTrainedModel) -> None:
     """
     if model.device.type == "cpu":
         keep_freed_memory()
+        spare_embedding_gradients(model.get_input_embeddings())
     use_cpu_attention(model)
     use_gpu_kernels(model)
     for module in list(model.modules()):

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.pytorch_utils import Conv1D
 
 from instructgpt.errors import CheckpointError, ConfigError
 from instructgpt.models.adapter_files import CONFIG
@@ -25,6 +27,7 @@ from instructgpt.models.kernels import use_fast_kernels
 from instructgpt.models.precision import choose_device, choose_dtype
 from instructgpt.models.quiet import allow_right_padding, quiet_transformers
 from instructgpt.models.scalar_model import ScalarModel, init_scalar_head, scalar_head
+from instructgpt.models.trainable import TrainableModel
 from instructgpt.text.tokenizer import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -168,6 +171,28 @@ def freeze(model: PreTrainedModel) -> None:
     """No gradients, evaluation mode: for the reference policy and the reward model."""
     model.requires_grad_(False)
     model.eval()
+
+
+def freeze_for_good(model: TrainableModel) -> None:
+    """`freeze` for a model that only ever runs in its computing type, and is never saved.
+
+    Layers whose weights every pass would cast to that type keep nothing but the cast: the results
+    are the same, bit for bit. Embeddings stay as they are, as does an output layer that shares
+    their weights, and the scalar head, which computes in float32.
+    """
+    freeze(model.model)
+    _ = model.padding_free  # is seen in float32, and remembered
+    if model.dtype == torch.float32:
+        return
+    wide = [model.model.get_input_embeddings().weight, getattr(model, "head", None)]
+    for layer in model.model.modules():
+        if type(layer) not in (nn.Linear, Conv1D):
+            continue
+        if any(layer is one or layer.weight is one for one in wide):
+            continue
+        for name, parameter in list(layer.named_parameters(recurse=False)):
+            narrow = nn.Parameter(parameter.detach().to(model.dtype), requires_grad=False)
+            setattr(layer, name, narrow)
 
 
 def _load_scalar(

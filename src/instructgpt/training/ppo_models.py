@@ -13,6 +13,7 @@ from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.load import (
     copy_scalar_model,
     freeze,
+    freeze_for_good,
     load_causal_lm,
     load_reward_model,
     new_reward_model,
@@ -41,8 +42,8 @@ def load_ppo_models(config: PPOConfig) -> PPOModels:
         reference = _load_policy(config)
         reward_model = _load_reward_model(config)
         critic = _critic(config, policy, reward_model)
-        freeze(reference.model)
-        freeze(reward_model.model)
+        freeze_for_good(reference)
+        freeze_for_good(reward_model)
         return PPOModels(policy, reference, reward_model, critic)
     attach_lora(policy, config.adapter, base=config.model, seed=config.seed, name="policy")
     reference = without_adapter(policy)

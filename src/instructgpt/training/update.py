@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -44,11 +44,12 @@ class Update:
         """
         metrics: Metrics = {}
         group_norms: dict[str, float] = {}
-        with cast_once(self.optimizer.parameters):
-            for group, microbatches in groups.items():
+        shared = {name: self.world.share(microbatches) for name, microbatches in groups.items()}
+        with cast_once(self.optimizer.parameters, sum(map(len, shared.values()))):
+            for group, microbatches in shared.items():
                 apart = measure_groups and len(groups) > 1
                 before = self._snapshot() if apart else []
-                for microbatch in self.world.share(microbatches):
+                for microbatch in microbatches:
                     loss, parts = microbatch()
                     torch.autograd.backward(loss)
                     _add(metrics, {f"{group}_loss": loss.detach(), **parts})
@@ -102,12 +103,15 @@ class Update:
         )
 
 
-def cast_once(parameters: Sequence[Tensor]) -> AbstractContextManager[object]:
-    """A block of forward passes under autocast that share one cast of every weight.
+def cast_once(parameters: Sequence[Tensor], passes: int) -> AbstractContextManager[object]:
+    """A block of so many forward passes under autocast that share one cast of every weight.
 
-    Autocast forgets its casts when the outermost context is left: this one, in which it is off.
-    Weights must not move inside.
+    Autocast forgets its casts when the outermost context is left: this one, in which it is off. A
+    single pass is better off without: backward frees each cast behind itself. Weights must not
+    move inside.
     """
+    if passes < 2:
+        return nullcontext()
     return torch.autocast(parameters[0].device.type, enabled=False)
 
 

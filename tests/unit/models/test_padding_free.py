@@ -156,6 +156,12 @@ def test_attention_is_that_of_each_row_alone(key_heads: int, dtype: torch.dtype)
         torch.testing.assert_close(mine, right, atol=tolerance, rtol=tolerance)
 
 
+def gradients(model: PreTrainedModel, loss: Tensor) -> list[Tensor]:
+    model.zero_grad()
+    loss.backward()
+    return [parameter.grad for parameter in model.parameters()]
+
+
 @pytest.mark.parametrize("build", CAN + CANNOT)
 def test_logprobs_and_gradients_are_those_of_each_row_alone(
     build: Callable[[], PreTrainedModel],
@@ -167,14 +173,14 @@ def test_logprobs_and_gradients_are_those_of_each_row_alone(
     rows, masks = rows_and_masks()
     together_BT = lm.logprobs(TokenBatch.from_sequences(rows, masks, 0), 0.7)
     slopes_BT = torch.randn(together_BT.shape)
-    ours = torch.autograd.grad((together_BT * slopes_BT).sum(), list(model.parameters()))
+    ours = gradients(model, (together_BT * slopes_BT).sum())
     total = torch.zeros(())
     for i, (row, mask) in enumerate(zip(rows, masks, strict=True)):
         alone_T = lm.logprobs(TokenBatch.from_sequences([row], [mask], 0), 0.7)[0]
         torch.testing.assert_close(together_BT[i, : len(row)], alone_T, atol=1e-4, rtol=1e-4)
         assert not together_BT[i, len(row) :].any()
         total = total + (alone_T * slopes_BT[i, : len(row)]).sum()
-    for mine, right in zip(ours, torch.autograd.grad(total, list(model.parameters())), strict=True):
+    for mine, right in zip(ours, gradients(model, total), strict=True):
         torch.testing.assert_close(mine, right, atol=1e-3, rtol=1e-3)
 
 

@@ -166,3 +166,23 @@ def test_microbatches_share_the_casts_of_a_step_and_its_gradients_stay():
     update.optimizer.parameters[0].grad = None
     update({"toy": [partial(loss, part) for part in xs.split(2)]}, 1.0)
     assert not torch.equal(gradients["weight"], before)
+
+
+def test_a_single_pass_has_the_gradients_that_it_has_outside():
+    model = Layer(13, 7)
+    trainable = TrainableModel(model, Tokenizer(), torch.bfloat16)
+    x = torch.randn(6, 13)
+
+    def loss():
+        with trainable.computing():
+            return model(x).float().square().sum(), {}
+
+    loss()[0].backward()
+    expected, model.weight.grad = model.weight.grad.clone(), None
+    update = _update(model)
+    gradients = {}
+    update.optimizer.step = lambda factor: gradients.update(weight=model.weight.grad.clone())
+    with Casts(model.weight) as casts:
+        update({"toy": [loss]}, 1.0)
+    assert torch.equal(gradients["weight"], expected)
+    assert casts.count == 1
