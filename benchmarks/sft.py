@@ -3,9 +3,9 @@
     python benchmarks/sft.py [--pairs 3] [--only 4.3M]
 
 GPT-2 architecture, random weights, one epoch. SFT: prompts of 8 to 64 tokens, completions of 1 to
-64, 1,024 rows (256 at 124M), the loss on the completion. Pretraining: 64 rows of 256 tokens, each of
-them predicted. "defaults" are the peer's; "best" is batches of 8 without activation checkpointing,
-the fastest of seven settings of the peer that were tried on a processor.
+64, 1,024 rows (256 at 124M), the loss on the completion. Pretraining: 64 rows of 256 tokens, each
+of them predicted. "defaults" are the peer's; "best" is batches of 8 without activation
+checkpointing, the fastest of seven settings of the peer that were tried on a processor.
 """
 
 from __future__ import annotations

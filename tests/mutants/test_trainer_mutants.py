@@ -18,8 +18,8 @@ MUTANTS = {
     "temperature forgotten by the policy": {
         "story": "the log-probs are right, the caller's temperature never reaches them",
         "target": f"{MODELS}.causal_lm:CausalLM._predict",
-        "old": "targets_N, temperature, self._logit_rows",
-        "new": "targets_N, 1.0, self._logit_rows",
+        "old": "temperature,\n            self._logit_rows",
+        "new": "1.0,\n            self._logit_rows",
         "caught_by": (
             "unit/models/test_causal_lm.py::test_logprobs_equal_the_models_own_logits_row_by_row"
         ),

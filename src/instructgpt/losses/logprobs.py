@@ -18,6 +18,9 @@ from instructgpt.losses.precision import at_least_float32
 # the allocator hands out the same memory again.
 _CPU_BLOCK = 1 << 20
 
+# (hidden [n, D], targets [n], temperature, with entropy) -> (log-probs [n], entropies [n] or None)
+OfChunk = Callable[[Tensor, Tensor, float, bool], tuple[Tensor, Tensor | None]]
+
 
 def token_logprobs(logits_BTV: Tensor, token_ids_BT: Tensor, temperature: float = 1.0) -> Tensor:
     """Log-probability of every token given the ones before it, in nats, at least float32.
@@ -68,16 +71,20 @@ def chunked_token_logprobs(
     temperature: float = 1.0,
     chunk_size: int = 1024,
     with_entropy: bool = True,
+    of_chunk: OfChunk | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """``logprobs_of`` without ever holding N x V logits: (logprobs_N, entropy_N or None).
 
     ``head`` maps hidden [n, D] to logits [n, V]; hidden row i is the state that predicts
     ``targets_N[i]``. At most ``chunk_size`` rows of logits live at a time, also in backward, which
     computes them anew but for those of the last chunk: it begins with them, and needs no more
-    memory for having them. ``entropy_N`` is a metric and carries no gradient.
+    memory for having them. ``entropy_N`` is a metric and carries no gradient. ``of_chunk`` does
+    what head and log-softmax do for a chunk, where somebody knows a better way.
     """
 
     def one_chunk(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor | None]:
+        if of_chunk is not None:
+            return of_chunk(hidden_CD, targets_C, temperature, with_entropy)
         logits_CV = head(hidden_CD)
         logprobs_C = logprobs_of(logits_CV, targets_C, temperature)
         if not with_entropy:

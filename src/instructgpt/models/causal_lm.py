@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from instructgpt.losses.logprobs import chunked_token_logprobs
 from instructgpt.models.adapters import Adapter
 from instructgpt.models.batch import TokenBatch
+from instructgpt.models.padding_free import spare_tokens
+from instructgpt.models.sliced_logprobs import slices_of
 from instructgpt.models.soft_prompts import SoftPrompts
 from instructgpt.models.trainable import TrainableModel
 from instructgpt.text.chat_template import ChatRenderer
@@ -88,9 +91,18 @@ class CausalLM(TrainableModel):
             else:  # its first output are logits
                 backbone, head = self.model, nn.Identity()
             states_ND = self.states_before(backbone, batch)
-            return chunked_token_logprobs(
-                states_ND, head, targets_N, temperature, self._logit_rows, with_entropy
+            count = len(targets_N)
+            spare = spare_tokens(count) if self.padding_free else 0
+            logprobs_N, entropy_N = chunked_token_logprobs(
+                F.pad(states_ND, (0, 0, 0, spare)),
+                head,
+                F.pad(targets_N, (0, spare)),
+                temperature,
+                self._logit_rows,
+                with_entropy,
+                slices_of(head),
             )
+        return logprobs_N[:count], None if entropy_N is None else entropy_N[:count]
 
 
 def max_logits(device: torch.device) -> int:

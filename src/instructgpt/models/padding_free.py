@@ -14,10 +14,15 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-# Rows down to this share of the longest are padded to it; the next bucket begins below.
+# Rows down to this share of the longest are padded to it, and all up to so many tokens; the next
+# bucket begins below.
 _SHORTEST = 0.6
+_WIDE = 48
+# Buckets have so many rows, and so many positions, or a multiple.
+_ROWS, _WIDTH = 4, 8
 
 
 class CannotLieSideBySide(Exception):
@@ -34,13 +39,17 @@ class RowLayout:
         lengths_B = torch.tensor(lengths)
         starts_B = lengths_B.cumsum(0) - lengths_B
         self.positions_N = torch.arange(sum(lengths)) - starts_B.repeat_interleave(lengths_B)
-        self.buckets = [(len(rows), lengths[rows[0]]) for rows in _buckets(lengths)]
+        self._buckets: list[tuple[int, int]] = []  # rows and width of each
         sources, real = [], []
-        for rows in _buckets(lengths):
-            place_W = torch.arange(lengths[rows[0]])
-            last_R1 = lengths_B[rows][:, None] - 1
+        for rows in _rows_of_similar_length(lengths):
+            count, width = _up_to(_ROWS, len(rows)), _up_to(_WIDTH, lengths[rows[0]])
+            self._buckets.append((count, width))
+            place_W = torch.arange(width)
+            empty = (0, count - len(rows))
+            last_R1 = F.pad(lengths_B[rows], empty)[:, None] - 1
             # What lies behind a row's end is its last token again: finite, seen by nobody.
-            sources.append((starts_B[rows][:, None] + place_W.minimum(last_R1)).flatten())
+            source_RW = F.pad(starts_B[rows], empty)[:, None] + place_W.minimum(last_R1).relu()
+            sources.append(source_RW.flatten())
             real.append((place_W <= last_R1).flatten())
         self._source_P = torch.cat(sources)
         self._real_P = torch.cat(real)
@@ -59,10 +68,10 @@ class RowLayout:
             _Gather.apply(x[0].transpose(0, 1), self._source_P, self._place_N, None)
             for x in (query_1HND, key_1HND, value_1HND)
         ]
-        sizes = [rows * width for rows, width in self.buckets]
+        sizes = [rows * width for rows, width in self._buckets]
         outputs = []
         for (rows, width), *parts in zip(
-            self.buckets, *(x_PHD.split(sizes) for x_PHD in padded), strict=True
+            self._buckets, *(x_PHD.split(sizes) for x_PHD in padded), strict=True
         ):
             inputs = [x.unflatten(0, (rows, width)).transpose(1, 2) for x in parts]
             outputs.append(attention(*inputs).flatten(0, 1))
@@ -89,11 +98,22 @@ class _Gather(torch.autograd.Function):
         return grad if ctx.real is None else grad.mul_(ctx.real), None, None, None
 
 
-def _buckets(lengths: Sequence[int]) -> list[list[int]]:
-    """Rows of similar length, the longest of each first."""
+def spare_tokens(tokens: int) -> int:
+    """How many more make up one of 32 sizes between a power of two and the next; steps of 8."""
+    step = 1 << max(3, (tokens // 32).bit_length() - 1)
+    return -tokens % step
+
+
+def _up_to(step: int, size: int) -> int:
+    return -(-size // step) * step
+
+
+def _rows_of_similar_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Buckets of rows, the longest of each first."""
     buckets: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        if not buckets or lengths[row] < _SHORTEST * lengths[buckets[-1][0]]:
+        widest = lengths[buckets[-1][0]] if buckets else 0
+        if not buckets or (widest > _WIDE and lengths[row] < _SHORTEST * widest):
             buckets.append([])
         buckets[-1].append(row)
     return buckets

@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from instructgpt.models.adapters import Adapter
 from instructgpt.models.attention import can_lie_side_by_side
 from instructgpt.models.batch import Passes, TokenBatch
-from instructgpt.models.padding_free import RowLayout, side_by_side
+from instructgpt.models.padding_free import RowLayout, side_by_side, spare_tokens
 from instructgpt.models.precision import autocast
 from instructgpt.models.quiet import allow_right_padding
 from instructgpt.models.soft_prompts import SoftPrompts
@@ -99,11 +100,16 @@ class TrainableModel:
             output_BTD: Tensor = backbone(token_ids_BT, use_cache=False)[0]
             return output_BTD[where_BT]
         real_BT = torch.arange(token_ids_BT.shape[1]) < lengths_B[:, None]
-        layout = RowLayout(lengths_B.tolist())
+        ids_N, lengths = token_ids_BT[real_BT], lengths_B.tolist()
+        # One more row that nobody reads makes up a size that has probably been there before: a
+        # processor's products are compiled for each.
+        spare = spare_tokens(len(ids_N))
+        if spare:
+            ids_N = F.pad(ids_N, (0, spare), value=self.pad_id)
+            lengths.append(spare)
+        layout = RowLayout(lengths)
         with side_by_side(layout):
             output_1ND: Tensor = backbone(
-                token_ids_BT[real_BT][None],
-                position_ids=layout.positions_N[None],
-                use_cache=False,
+                ids_N[None], position_ids=layout.positions_N[None], use_cache=False
             )[0]
-        return output_1ND[0][where_BT[real_BT]]
+        return output_1ND[0][F.pad(where_BT[real_BT], (0, spare))]

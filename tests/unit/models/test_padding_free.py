@@ -37,7 +37,7 @@ from instructgpt.models.batch import TokenBatch
 from instructgpt.models.causal_lm import CausalLM
 from instructgpt.models.compiled import compile_models
 from instructgpt.models.kernels import use_fast_kernels
-from instructgpt.models.padding_free import RowLayout, side_by_side
+from instructgpt.models.padding_free import RowLayout, side_by_side, spare_tokens
 from instructgpt.models.scalar_model import ScalarModel
 
 LENGTHS = [7, 1, 30, 12, 29, 3, 13]
@@ -219,7 +219,15 @@ def test_no_layer_but_attention_sees_padding() -> None:
     batch = TokenBatch.from_sequences(rows, masks, 0)
     scalar.scores(batch)
     scalar.values(batch)  # what follows a row's last token but one is not predicted
-    assert seen == [sum(map(len, rows)), sum(LENGTHS)]
+    read = [sum(map(len, rows)), sum(LENGTHS)]
+    assert seen == [tokens + spare_tokens(tokens) for tokens in read]
+
+
+def test_sizes_come_again_and_cost_little() -> None:
+    """A processor compiles its products for every size that it has not seen."""
+    sizes = {tokens + spare_tokens(tokens) for tokens in range(1025, 2049)}
+    assert len(sizes) == 32
+    assert all(0 <= spare_tokens(tokens) <= max(7, tokens / 32) for tokens in range(1, 5000))
 
 
 def test_whether_it_can_is_seen_in_float32_whoever_asks_first() -> None:
