@@ -5,7 +5,8 @@
 Policy, reference, reward model and critic of one size, GPT-2 architecture, random weights; prompts
 of 8 to 64 tokens, up to 48 new ones, four epochs of one minibatch each; 128 episodes in batches of
 64 at 4.3M, one batch of 16 at 124M. "full length": every completion is 48 tokens, the peer's best
-case; "real lengths": 6 % chance of an end at each token.
+case; "real lengths": 6 % chance of an end at each token. The peer keeps no moving average of the
+policy, which would be a copy of its weights more, and so we keep none here.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--response", type=int, default=48)
     parser.add_argument("--eos", type=float, default=0.0)
     parser.add_argument("--lora", action="store_true", help="rank 16 instead of all weights")
+    parser.add_argument("--average", action="store_true", help="of the policy, as in the paper")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--tokens-per-microbatch", type=int, default=4096)
     arguments = parser.parse_args()
@@ -102,6 +103,7 @@ def make_trainer(arguments: argparse.Namespace, models: PPOModels) -> PPOTrainer
         minibatch_size=arguments.batch,
         epochs=4,
         missing_eos="none",
+        ema_decay=0.992 if arguments.average else 0.0,
         sampling={"max_new_tokens": arguments.response},
         hardware={"tokens_per_microbatch": budget},
         optim={"lr": 1e-5},

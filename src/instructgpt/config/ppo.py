@@ -76,7 +76,7 @@ class PPOConfig(TrainConfig):
     missing_eos_value: float = 1.0
     """The fixed score is minus this; the penalty is this."""
     ema_decay: float = Field(default=0.992, ge=0, lt=1)
-    """Decay, per optimizer step, of the average of policy weights (paper: 0.992)."""
+    """Decay, per optimizer step, of the average of policy weights (paper: 0.992); 0: no average."""
     ptx_coef: float = Field(default=0.0, ge=0)
     """gamma of eq. 2 on the mean pretraining loss per token; 0 is plain PPO (paper: 27.8)."""
     ptx_ratio: float = Field(default=8.0, gt=0)

@@ -86,11 +86,14 @@ def _is_hidden(name: str, parameter: Tensor) -> bool:
 
 
 class MovingAverage:
-    """Exponential moving average of parameters (paper C.4: decay 0.992), kept in float32."""
+    """Exponential moving average of parameters (paper C.4: decay 0.992), kept in float32.
+
+    With a decay of 0 it is the parameters themselves, and no copy of them is kept.
+    """
 
     def __init__(self, parameters: Iterable[Tensor], decay: float) -> None:
         self.decay = decay
-        self.parameters = list(parameters)
+        self.parameters = list(parameters) if decay else []
         self.average = [p.detach().float().clone() for p in self.parameters]
 
     @torch.no_grad()

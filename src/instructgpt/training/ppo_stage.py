@@ -84,7 +84,7 @@ def run(config: PPOConfig, run: RunDir) -> dict[str, Any]:
         largest=longest,
         slots=min(config.sampling.max_slots, config.batch_size),
         positions=longest,
-        averaged=True,
+        averaged=config.ema_decay > 0,
     )
     compile_models(models._asdict(), config.compile)
     with watched_memory(run, world, models._asdict(), parts):

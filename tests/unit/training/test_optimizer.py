@@ -83,3 +83,15 @@ def test_moving_average_has_the_published_memory():
     assert parameter.item() == pytest.approx(weight, rel=1e-4)
     average.swap()
     assert parameter.item() == 0.0
+
+
+def test_an_average_without_memory_is_the_parameters_and_takes_no_copy():
+    parameter = nn.Parameter(torch.ones(1))
+    average = MovingAverage([parameter], decay=0.0)
+    with torch.no_grad():
+        parameter.fill_(3.0)
+    average.update()
+    average.swap()
+    assert parameter.item() == 3.0
+    assert average.state_dict() == {"average": []}
+    average.load_state_dict({"average": []})
