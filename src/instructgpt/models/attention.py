@@ -175,9 +175,6 @@ def can_lie_side_by_side(model: PreTrainedModel) -> bool:
     return torch.allclose(together_1ND[0], torch.cat(apart), atol=1e-5, rtol=1e-4)
 
 
-AttentionInterface.register(NAME, cpu_attention)
-
-
 def cpu_mask(**kwargs: Any) -> Tensor | None:
     """A mask function of `transformers`. Rows that lie side by side need none, or cannot lie so."""
     if current_layout() is None:
@@ -188,51 +185,5 @@ def cpu_mask(**kwargs: Any) -> Tensor | None:
     return None
 
 
-@torch.no_grad()
-def can_lie_side_by_side(model: PreTrainedModel) -> bool:
-    """Whether rows of `model` that lie so change nothing in one another: seen, not assumed.
-
-    Recurrent layers run on into the next row, and some architectures have masks or positions of
-    their own. Only for models that attend through this file.
-    """
-    if model.config.get_text_config()._attn_implementation != NAME:
-        return False
-    training = model.training
-    model.eval()
-    rows = [[1, 2, 3, 4, 5], [3, 1, 2]]
-    layout = RowLayout([len(row) for row in rows])
-    flat_1N = torch.tensor([[*rows[0], *rows[1]]])
-    backbone = partial(model.base_model, use_cache=False)
-    try:
-        with torch.autocast("cpu", enabled=False):
-            apart = [backbone(torch.tensor([row]))[0][0] for row in rows]
-            with side_by_side(layout):
-                together_1ND = backbone(flat_1N, position_ids=layout.positions_N[None])[0]
-    except (CannotLieSideBySide, TypeError):  # TypeError: it takes no positions
-        return False
-    finally:
-        model.train(training)
-    return torch.allclose(together_1ND[0], torch.cat(apart), atol=1e-5, rtol=1e-4)
-
-
 AttentionInterface.register(NAME, cpu_attention)
-
-
-def cpu_mask(
-    *,
-    attention_mask: Tensor | None = None,
-    local_size: int | None = None,
-    use_vmap: bool = False,
-    **kwargs: Any,
-) -> Tensor | None:
-    """A mask function of `transformers`. Rows that lie side by side need none, or cannot lie so."""
-    if current_layout() is None:
-        return sdpa_mask(
-            attention_mask=attention_mask, local_size=local_size, use_vmap=use_vmap, **kwargs
-        )
-    if attention_mask is not None or local_size is not None or use_vmap:
-        raise CannotLieSideBySide("its mask is not the plain causal one")
-    return None
-
-
 AttentionMaskInterface.register(NAME, cpu_mask)
