@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 STAGES = ("base", "sft", "reward_model", "dpo", "ppo", "ppo_ptx")
 RECIPE = Path(__file__).parents[1] / "e2e" / "tiny.yaml"
+HARDWARE = ("tokens_per_microbatch=64", "dtype=float32")
 
 
 TORCHRUN = (
@@ -27,6 +28,8 @@ def _run(out: Path, until: str, *launcher: str) -> None:
     command += ["--out", str(out), "--until", until]
     # Muon's bfloat16 orthogonalisation turns rounding into visible differences; adamw does not.
     command += ["base.optim.optimizer=adamw", "base.optim.lr=0.003"]
+    # Both processes have microbatches at every step; float32, so that rounding stays small.
+    command += [f"{stage}.hardware.{key}" for stage in STAGES for key in HARDWARE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
 

@@ -159,7 +159,7 @@ def can_lie_side_by_side(model: PreTrainedModel) -> bool:
         return False
     training = model.training
     model.eval()
-    rows = [[1, 2, 3, 4, 5], [3, 1, 2]]
+    rows = [[1, 2, 3, 4, 1], [3, 1, 2]]
     layout = RowLayout([len(row) for row in rows])
     flat_1N = torch.tensor([[*rows[0], *rows[1]]])
     backbone = partial(model.base_model, use_cache=False)

@@ -92,11 +92,13 @@ class CausalLM(TrainableModel):
                 backbone, head = self.model, nn.Identity()
             states_ND = self.states_before(backbone, batch)
             count = len(targets_N)
-            spare = spare_tokens(count) if self.padding_free else 0
+            if self.padding_free and (spare := spare_tokens(count)):
+                states_ND = F.pad(states_ND, (0, 0, 0, spare))
+                targets_N = F.pad(targets_N, (0, spare))
             logprobs_N, entropy_N = chunked_token_logprobs(
-                F.pad(states_ND, (0, 0, 0, spare)),
+                states_ND,
                 head,
-                F.pad(targets_N, (0, spare)),
+                targets_N,
                 temperature,
                 self._logit_rows,
                 with_entropy,

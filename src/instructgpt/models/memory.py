@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from instructgpt.models.adapters import Adapter
 from instructgpt.models.causal_lm import CausalLM, max_logits
+from instructgpt.models.sliced_logprobs import slices_of
 from instructgpt.models.trainable import TrainableModel
 
 _GATED = ("gate_proj", "gate_up_proj", "w1")
@@ -61,7 +62,8 @@ def activation_bytes(model: TrainableModel, tokens: int) -> int:
     vocabulary = model.model.get_input_embeddings().weight.shape[0]
     # a chunk of logits, its gradient, and its log-softmax in float32; only a CPU leaves them narrow
     logit = _size(model.dtype) if model.device.type == "cpu" else 4
-    return tokens * per_token + min(tokens * vocabulary, max_logits(model.device)) * (2 * logit + 4)
+    each = logit if slices_of(model.model.get_output_embeddings()) else 2 * logit + 4
+    return tokens * per_token + min(tokens * vocabulary, max_logits(model.device)) * each
 
 
 def cast_bytes(model: TrainableModel) -> int:

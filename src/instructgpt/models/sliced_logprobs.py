@@ -27,7 +27,7 @@ _LOGITS = 1 << 21
 _FEWEST_WORDS = 512
 
 
-def slices_of(head: nn.Module) -> OfChunk | None:
+def slices_of(head: nn.Module | None) -> OfChunk | None:
     """`sliced_logprobs` of this layer, where it may stand for it and is worth it; else None.
 
     Not for adapters, nor for layers that somebody watches: their hooks would not be called.
